@@ -1,0 +1,176 @@
+"""Genomes decoded onto the head's layers."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from evojax_prune.heads import SPARSE_LAYERS, HeadSpec, Mode, Params
+
+Grain = Literal["neurons", "connections"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Masks:
+    """Active parts of P heads of one shape.
+
+    Attributes:
+        features: ``bool [P, F]``, the inputs that are used.
+        units: for each hidden layer ``bool [P, H]``, the units that are used.
+        connections: for each layer ``bool [P, in, out]`` or None where every weight between active
+            units is used.
+    """
+
+    features: np.ndarray
+    units: tuple[np.ndarray, ...]
+    connections: tuple[np.ndarray | None, ...]
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+    def __getitem__(self, rows: slice | np.ndarray | list[int]) -> Masks:
+        """The masks of some members, kept as a population."""
+        return Masks(
+            self.features[rows],
+            tuple(u[rows] for u in self.units),
+            tuple(None if c is None else c[rows] for c in self.connections),
+        )
+
+
+def dense_masks(spec: HeadSpec, members: int = 1) -> Masks:
+    """Masks of ``members`` heads with everything active."""
+    return Masks(
+        np.ones((members, spec.features), bool),
+        tuple(np.ones((members, h), bool) for h in spec.hidden),
+        (None,) * (len(spec.hidden) + 1),
+    )
+
+
+def concatenate(*masks: Masks) -> Masks:
+    """One population of the members of several; all of one head shape and grain."""
+
+    def join(parts: list[np.ndarray | None]) -> np.ndarray | None:
+        present = [p for p in parts if p is not None]
+        if present and len(present) != len(parts):
+            raise ValueError("cannot join masks with and without connections in the same layer")
+        return np.concatenate(present) if present else None
+
+    return Masks(
+        np.concatenate([m.features for m in masks]),
+        tuple(np.concatenate(u) for u in zip(*(m.units for m in masks), strict=True)),
+        tuple(join(list(c)) for c in zip(*(m.connections for m in masks), strict=True)),
+    )
+
+
+def genome_length(spec: HeadSpec, mode: Mode, grain: Grain = "neurons") -> int:
+    """Bits G of one genome: one a unit (or feature), or one a weight of the sparse layers."""
+    if grain == "connections":
+        return sum(spec.widths[i] * spec.widths[i + 1] for i in SPARSE_LAYERS[mode])
+    return {
+        "features": spec.features,
+        "fc1": spec.hidden[0],
+        "fc2": spec.hidden[1] if len(spec.hidden) > 1 else 0,
+        "both": sum(spec.hidden[:2]),
+    }[mode]
+
+
+def decode(
+    genomes: np.ndarray, spec: HeadSpec, mode: Mode, grain: Grain = "neurons"
+) -> Masks:
+    """Masks of a population of genomes.
+
+    With grain ``neurons`` a bit switches a backbone feature (``features``: a row of the sparse
+    kernel), a unit of the first hidden layer (``fc1``: a row of the sparse kernel), a unit of the
+    second (``fc2``: a column of it), or the units of both (``both``: first layer's bits first).
+    With ``connections`` a bit switches one weight of the sparse layers, row by row.
+
+    Args:
+        genomes: ``bool [P, G]``.
+        spec: shape of the head.
+        mode: prune mode.
+        grain: what one bit switches.
+
+    Raises:
+        ValueError: genomes of another length than the head and mode need.
+    """
+    genomes = np.asarray(genomes, bool)
+    length = genome_length(spec, mode, grain)
+    if genomes.ndim != 2 or genomes.shape[1] != length:
+        raise ValueError(f"genomes have shape {genomes.shape}, expected [P, {length}] for {mode!r}")
+    dense = dense_masks(spec, len(genomes))
+    if grain == "connections":
+        return dataclasses.replace(dense, connections=_connections(genomes, spec, mode))
+    if mode == "features":
+        return dataclasses.replace(dense, features=genomes)
+    units = list(dense.units)
+    if mode == "fc2":
+        units[1] = genomes
+    else:
+        units[0] = genomes[:, : spec.hidden[0]]
+    if mode == "both":
+        units[1] = genomes[:, spec.hidden[0] :]
+    return dataclasses.replace(dense, units=tuple(units))
+
+
+def _connections(
+    genomes: np.ndarray, spec: HeadSpec, mode: Mode
+) -> tuple[np.ndarray | None, ...]:
+    layers: list[np.ndarray | None] = [None] * (len(spec.hidden) + 1)
+    start = 0
+    for i in SPARSE_LAYERS[mode]:
+        shape = spec.widths[i], spec.widths[i + 1]
+        stop = start + shape[0] * shape[1]
+        layers[i] = genomes[:, start:stop].reshape(-1, *shape)
+        start = stop
+    return tuple(layers)
+
+
+def kernel_masks(masks: Masks, member: int) -> list[np.ndarray]:
+    """For each layer, ``bool [in, out]``: the weights of one member that are used."""
+    inputs = [masks.features[member], *(u[member] for u in masks.units)]
+    outputs = [*(u[member] for u in masks.units), None]
+    kernels = []
+    for rows, columns, extra in zip(inputs, outputs, masks.connections, strict=True):
+        width = extra[member].shape[1] if extra is not None else None
+        kernel = rows[:, None] if columns is None else rows[:, None] & columns[None, :]
+        if extra is not None:
+            kernel = np.broadcast_to(kernel, (len(rows), width)) & extra[member]
+        kernels.append(kernel)
+    return kernels
+
+
+def apply_mask(params: Params, masks: Masks, member: int) -> Params:
+    """Parameters of one member with every pruned weight and every pruned unit's bias zeroed."""
+    masked = {}
+    for i, kernel_mask in enumerate(kernel_masks(masks, member)):
+        layer = params[f"layer_{i}"]
+        masked[f"layer_{i}"] = {"kernel": jnp.where(kernel_mask, layer["kernel"], 0.0)}
+        if "bias" in layer:
+            units = masks.units[i][member] if i < len(masks.units) else True
+            masked[f"layer_{i}"]["bias"] = jnp.where(units, layer["bias"], 0.0)
+    return jax.tree.map(np.asarray, masked)
+
+
+def count_parameters(masks: Masks, spec: HeadSpec) -> np.ndarray:
+    """Parameters ``int64 [P]`` that each member keeps: active weights, and biases of active units."""
+    members = len(masks)
+    active = [masks.features.sum(1), *(u.sum(1) for u in masks.units)]
+    active.append(np.full(members, spec.classes))
+    total = np.zeros(members, np.int64)
+    for i, connections in enumerate(masks.connections):
+        if connections is None:
+            total += active[i] * active[i + 1]
+        else:
+            total += [int(kernel_masks(masks, m)[i].sum()) for m in range(members)]
+        if spec.bias[i]:
+            total += active[i + 1]
+    return total
+
+
+def count_units(masks: Masks) -> np.ndarray:
+    """Active features and hidden units ``int64 [P, 1 + hidden layers]`` of each member."""
+    return np.stack([masks.features.sum(1), *(u.sum(1) for u in masks.units)], 1)
