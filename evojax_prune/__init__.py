@@ -1,0 +1,69 @@
+"""Evolutionary and sensitivity-based pruning of transfer-learning heads, in JAX and Flax.
+
+The public functions are imported when they are first used, so that ``import evojax_prune`` costs
+nothing and never starts JAX.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+from evojax_prune.version import __version__
+
+if TYPE_CHECKING:
+    from evojax_prune.config import RunConfig
+    from evojax_prune.engine import fit_population
+    from evojax_prune.errors import UserError
+    from evojax_prune.features import extract_features
+    from evojax_prune.heads import Head, HeadSpec, head_spec
+    from evojax_prune.masks import Masks, decode
+    from evojax_prune.protocol import Protocol
+    from evojax_prune.run import load_splits, run
+    from evojax_prune.splits import FeatureSplits, Split
+
+__all__ = [
+    "FeatureSplits",
+    "Head",
+    "HeadSpec",
+    "Masks",
+    "Protocol",
+    "RunConfig",
+    "Split",
+    "UserError",
+    "__version__",
+    "decode",
+    "extract_features",
+    "fit_population",
+    "head_spec",
+    "load_splits",
+    "run",
+]
+
+_HOMES = {
+    "FeatureSplits": "splits",
+    "Head": "heads",
+    "HeadSpec": "heads",
+    "Masks": "masks",
+    "Protocol": "protocol",
+    "RunConfig": "config",
+    "Split": "splits",
+    "UserError": "errors",
+    "decode": "masks",
+    "extract_features": "features",
+    "fit_population": "engine",
+    "head_spec": "heads",
+    "load_splits": "run",
+    "run": "run",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name's module on first use (PEP 562)."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

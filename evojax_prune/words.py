@@ -1,0 +1,17 @@
+"""Words that the command line and the library share, importable without JAX."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+Mode = Literal["features", "fc1", "fc2", "both"]
+"""Where the mask sits."""
+
+Grain = Literal["neurons", "connections"]
+"""What one bit of a genome switches: a unit, or a weight of the sparse layers."""
+
+Selection = Literal["holdout", "test-half", "test", "kfold"]
+"""Where the selection split comes from."""
+
+Fitness = Literal["accuracy", "cross-entropy"]
+"""What the search maximises on the selection split (of the cross-entropy, its negative)."""

@@ -1,0 +1,38 @@
+"""Every test runs on 8 fake CPU devices, with strict arrays and a cache folder of its own."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+# JAX reads these when it is first imported, so they are set before any test module is.
+os.environ["XLA_FLAGS"] = (
+    os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+).strip()
+os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ["JAX_NUMPY_DTYPE_PROMOTION"] = "strict"
+os.environ["JAX_NUMPY_RANK_PROMOTION"] = "raise"
+os.environ["MPLBACKEND"] = "Agg"
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(autouse=True)
+def cache_dir(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty feature cache for each test; nothing of the user's own is read or written."""
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("EVOJAX_PRUNE_CACHE", str(folder))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real data sets; the test is skipped where there is none."""
+    named = os.environ.get("EVOJAX_PRUNE_DATA")
+    folder = Path(named) if named else REPOSITORY.parent / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip(f"no real data at {folder} (EVOJAX_PRUNE_DATA names another place)")
+    return folder
