@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from evojax_prune.heads import Head, HeadSpec, head_spec
     from evojax_prune.masks import Masks, decode
     from evojax_prune.protocol import Protocol
-    from evojax_prune.run import load_splits, run
+    from evojax_prune.run import load_splits, prune
     from evojax_prune.splits import FeatureSplits, Split
 
 __all__ = [
@@ -37,7 +37,7 @@ __all__ = [
     "fit_population",
     "head_spec",
     "load_splits",
-    "run",
+    "prune",
 ]
 
 _HOMES = {
@@ -54,7 +54,7 @@ _HOMES = {
     "fit_population": "engine",
     "head_spec": "heads",
     "load_splits": "run",
-    "run": "run",
+    "prune": "run",
 }
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-Mode = Literal["features", "fc1", "fc2", "both"]
+from evojax_prune.words import Mode
+
 Params = dict[str, dict[str, np.ndarray]]
 """``{"layer_0": {"kernel": [in, out], "bias": [out]}, ...}``, float32; sparse layers have no bias."""
 

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from evojax_prune.heads import SPARSE_LAYERS, HeadSpec, Mode, Params
-
-Grain = Literal["neurons", "connections"]
+from evojax_prune.heads import SPARSE_LAYERS, HeadSpec, Params
+from evojax_prune.words import Grain, Mode
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,0 +1,329 @@
+"""The one definition of a run's configuration: YAML files, flags and ``--help`` all come from it.
+
+Field names are the keys of a YAML file and, with dashes, the flags. Each class below is one group
+of ``--help``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from evojax_prune.errors import UserError
+from evojax_prune.protocol import PAPER, SEARCH, Protocol
+from evojax_prune.words import Fitness, Grain, Mode, Selection
+
+Preset = Literal["default", "paper"]
+UserPath = Annotated[Path, AfterValidator(Path.expanduser)]
+
+
+def metavar(name: str) -> dict[str, Any]:
+    """What ``--help`` calls a flag's value."""
+    return {"metavar": name}
+
+
+class Options(BaseModel):
+    """A group of options."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class ProtocolOptions(Options):
+    """How one head is trained; the fields of :class:`evojax_prune.protocol.Protocol`."""
+
+    epochs: int = Field(ge=1, description="most epochs a head is trained for")
+    batch_size: int = Field(ge=1, description="rows a step")
+    learning_rate: float = Field(gt=0, description="rate before decay")
+    momentum: float = Field(ge=0, lt=1, description="velocity kept from step to step (sgd only)")
+    nesterov: bool = Field(description="look ahead along the velocity (sgd only)")
+    decay: float = Field(
+        ge=0, description="inverse-time decay a step: rate / (1 + decay * step number)"
+    )
+    patience: int = Field(
+        ge=0,
+        description="epochs without an improvement of the training loss before training stops; "
+        "0: train all epochs",
+    )
+    min_delta: float = Field(
+        ge=0, description="least fall of the training loss that is an improvement, nats"
+    )
+    restore_best: bool = Field(
+        description="use the weights of the epoch with the lowest training loss, not the last"
+    )
+    optimizer: str = Field(
+        description="sgd, or an optax optimizer by name (adam, adamw, lion, ...)",
+        json_schema_extra=metavar("NAME"),
+    )
+    input_noise: float = Field(
+        ge=0,
+        description="standard deviation of Gaussian noise added to the features at each step, in "
+        "units of the features",
+    )
+
+    @classmethod
+    def of(cls, protocol: Protocol) -> Self:
+        """The options that give this protocol."""
+        return cls(**dataclasses.asdict(protocol))
+
+    def protocol(self) -> Protocol:
+        """The protocol that the trainer takes."""
+        return Protocol(**self.model_dump())
+
+
+class SourceOptions(Options):
+    """Where settings come from: defaults, then --protocol, then --config, then flags."""
+
+    protocol: Preset = Field(
+        "default",
+        description="a named set of settings; paper: search, training and selection exactly as "
+        "EvoPruneDeepTL's released code has them (selection on the test split, so the result says "
+        "'selected on test'); backbone and image size stay as given",
+    )
+
+
+class DataOptions(Options):
+    """Images or features, and how they are split into train, selection and test."""
+
+    dataset: str = Field(
+        "digits",
+        description="digits (built in), an image folder (DIR/train/<class>/* and "
+        "DIR/test/<class>/*, or one DIR/<class>/* split by seed), a features file (.npz with "
+        "x_train, y_train and optionally x_test, y_test, groups_train, groups_test), or any "
+        "TensorFlow Datasets name",
+        json_schema_extra=metavar("NAME|DIR|FILE.npz"),
+    )
+    data_dir: UserPath | None = Field(
+        None, description="where TensorFlow Datasets keeps its data; its own default if not given"
+    )
+    selection: Selection = Field(
+        "holdout",
+        description="where the selection split comes from: holdout: a stratified part of the "
+        "training data; test-half: a stratified half of the test data, the other half stays the "
+        "test split; test: the test split itself (every table then says 'selected on test'); "
+        "kfold: fitness is the mean over the folds of the training data",
+    )
+    selection_fraction: float = Field(
+        0.2, gt=0, lt=1, description="part of the training data held out for selection"
+    )
+    test_fraction: float = Field(
+        0.2, gt=0, lt=1, description="part of the data cut off as test split where none is given"
+    )
+    folds: int = Field(5, ge=2, description="folds of --selection kfold")
+    groups: str | None = Field(
+        None,
+        description="regular expression searched in each file's path below the image folder; its "
+        "captures, joined, name the file's group, and no group is split across train, selection "
+        "and test",
+        json_schema_extra=metavar("REGEX"),
+    )
+    allow_group_overlap: bool = Field(
+        False, description="go on although the given train and test folders share groups"
+    )
+    skip_unreadable: bool = Field(
+        False, description="leave out files that are no images instead of stopping"
+    )
+
+
+class BackboneOptions(Options):
+    """The frozen network that turns images into features, once."""
+
+    backbone: str = Field(
+        "efficientnet-lite0",
+        description="efficientnet-lite0, -lite1, -lite2, or an image network of keras.applications "
+        "(resnet50, densenet121, vgg19, ...)",
+        json_schema_extra=metavar("NAME"),
+    )
+    backbone_weights: UserPath | None = Field(
+        None, description="weights file; the ImageNet weights if not given"
+    )
+    image_size: int | None = Field(
+        None, ge=1, description="side of the square images, pixels; the backbone's own if not given"
+    )
+    extraction_batch: int | None = Field(
+        None, ge=1, description="images a step of feature extraction; chosen if not given"
+    )
+
+
+class HeadOptions(Options):
+    """The head on the features, and what may be pruned from it."""
+
+    mode: Mode = Field(
+        "features",
+        description="where the mask sits: features: inputs of the one hidden layer; fc1, fc2: "
+        "units of the first or second of two hidden layers; both: units of both",
+    )
+    grain: Grain = Field(
+        "neurons",
+        description="what one bit switches: a unit (or feature), or one weight of the sparse "
+        "layers",
+    )
+    hidden: tuple[Annotated[int, Field(ge=1)], ...] | None = Field(
+        None, description="units of each hidden layer; 512 if not given, 512 512 for fc1, fc2, both"
+    )
+
+
+class SearchOptions(Options):
+    """The search for the best mask."""
+
+    strategy: str = Field(
+        "generational",
+        description="generational: (mu+lambda) binary genetic algorithm; steady-state: the "
+        "reference's; or any evosax algorithm by name (SimpleGA, CMA_ES, PGPE, ...) on thresholded "
+        "logits",
+        json_schema_extra=metavar("NAME"),
+    )
+    evaluations: int = Field(
+        300, description="budget: heads trained by the search protocol; a known genome is free"
+    )
+    population: int = Field(40, ge=2, description="genomes in the population")
+    fitness: Fitness = Field(
+        "accuracy",
+        description="what is maximised on the selection split: accuracy, or cross-entropy's "
+        "negative (less noisy where the split is small), nats",
+    )
+    size_penalty: float = Field(
+        0.0,
+        ge=0,
+        description="taken off the fitness for each unit of active fraction: at 0.05, a head with "
+        "half of the bits is worth 0.025 more than a full one",
+    )
+    finalists: int = Field(
+        5,
+        ge=1,
+        description="best genomes of the search that are trained again by the final protocol",
+    )
+    seed: int = Field(
+        0, ge=0, lt=2**32, description="the same seed gives the same numbers on one machine"
+    )
+
+
+class TrainingOptions(Options):
+    """How heads are trained: cheaply in the search, wholly in the end."""
+
+    search_protocol: ProtocolOptions = Field(
+        ProtocolOptions.of(SEARCH), description="training of each genome that the search asks for"
+    )
+    final_protocol: ProtocolOptions = Field(
+        ProtocolOptions.of(PAPER),
+        description="training of the dense head, the finalists and the best random masks",
+    )
+
+
+class OutputOptions(Options):
+    """What is written, and where."""
+
+    output: UserPath | None = Field(
+        None, description="folder for the results; runs/<dataset>-<mode>-<time> if not given"
+    )
+    overwrite: bool = Field(False, description="replace the results that are in the folder already")
+
+
+class RunConfig(
+    OutputOptions,
+    TrainingOptions,
+    SearchOptions,
+    HeadOptions,
+    BackboneOptions,
+    DataOptions,
+    SourceOptions,
+):
+    """Everything that decides a run."""
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.evaluations < self.population:
+            raise ValueError(
+                f"evaluations is {self.evaluations} and population {self.population}, but the "
+                "first generation alone takes as many evaluations as the population has genomes: "
+                "raise --evaluations or lower --population"
+            )
+        return self
+
+    def repeatable(self) -> dict[str, Any]:
+        """What decides the numbers, as plain data: all but where the results go."""
+        return self.model_dump(mode="json", exclude=set(OutputOptions.model_fields))
+
+
+GROUPS: tuple[type[Options], ...] = (
+    SourceOptions,
+    DataOptions,
+    BackboneOptions,
+    HeadOptions,
+    SearchOptions,
+    TrainingOptions,
+    OutputOptions,
+)
+"""The groups in the order of ``--help``."""
+
+
+def defaults() -> dict[str, Any]:
+    """Every option's default, as plain nested data."""
+    return RunConfig().model_dump()
+
+
+def preset(name: str, mode: str) -> dict[str, Any]:
+    """The settings of a named protocol.
+
+    Args:
+        name: ``default`` (nothing is changed) or ``paper``.
+        mode: prune mode; the paper gives ``both`` a larger budget.
+    """
+    if name != "paper":
+        return {}
+    return {
+        "selection": "test",
+        "strategy": "steady-state",
+        "population": 30,
+        "evaluations": 300 if mode == "both" else 200,
+        "fitness": "accuracy",
+        "size_penalty": 0.0,
+        "finalists": 1,
+        "search_protocol": dataclasses.asdict(PAPER),
+        "final_protocol": dataclasses.asdict(PAPER),
+    }
+
+
+def validated(settings: dict[str, Any]) -> RunConfig:
+    """The configuration of complete settings.
+
+    Raises:
+        UserError: a value is impossible; every such value is named with what was expected.
+    """
+    try:
+        return RunConfig.model_validate(settings)
+    except ValidationError as error:
+        raise UserError("; ".join(_sentence(dict(e)) for e in error.errors())) from None
+
+
+_EXPECTED = {
+    "greater_than_equal": "at least {ge}",
+    "greater_than": "more than {gt}",
+    "less_than_equal": "at most {le}",
+    "less_than": "less than {lt}",
+    "literal_error": "one of {expected}",
+    "int_parsing": "a whole number",
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_parsing": "a number",
+    "float_type": "a number",
+    "finite_number": "a finite number",
+    "bool_parsing": "true or false",
+    "bool_type": "true or false",
+    "string_type": "text",
+    "path_type": "a path",
+    "tuple_type": "a list of whole numbers",
+}
+
+
+def _sentence(error: dict[str, Any]) -> str:
+    """One line for one pydantic error: which option, its value, what was expected."""
+    if error["type"] == "value_error":
+        return str(error["ctx"]["error"])
+    name = ".".join(str(part) for part in error["loc"] if not isinstance(part, int))
+    expected = _EXPECTED.get(error["type"])
+    if expected is None:
+        return f"{name} is {error['input']!r}: {error['msg']}"
+    return f"{name} is {error['input']!r}, expected {expected.format(**error.get('ctx', {}))}"
