@@ -28,7 +28,9 @@ def metavar(name: str) -> dict[str, Any]:
 class Options(BaseModel):
     """A group of options."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False
+    )
 
 
 class ProtocolOptions(Options):
@@ -323,7 +325,9 @@ def _sentence(error: dict[str, Any]) -> str:
     if error["type"] == "value_error":
         return str(error["ctx"]["error"])
     name = ".".join(str(part) for part in error["loc"] if not isinstance(part, int))
+    value = error["input"]
+    shown = value if isinstance(value, str) and value.strip() else repr(value)
     expected = _EXPECTED.get(error["type"])
     if expected is None:
-        return f"{name} is {error['input']!r}: {error['msg']}"
-    return f"{name} is {error['input']!r}, expected {expected.format(**error.get('ctx', {}))}"
+        return f"{name} is {shown}: {error['msg']}"
+    return f"{name} is {shown}, expected {expected.format(**error.get('ctx', {}))}"
