@@ -1,0 +1,109 @@
+"""Finds the compiled kernel and declares its interface (``kernel.h``) to ctypes."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import importlib.machinery
+from pathlib import Path
+
+FLOATS = ctypes.POINTER(ctypes.c_float)
+INTS = ctypes.POINTER(ctypes.c_int32)
+
+
+class Layer(ctypes.Structure):
+    """``ep_layer``."""
+
+    _fields_ = (
+        ("inputs", ctypes.c_int32),
+        ("outputs", ctypes.c_int32),
+        ("w", FLOATS),
+        ("v", FLOATS),
+        ("best_w", FLOATS),
+        ("b", FLOATS),
+        ("vb", FLOATS),
+        ("best_b", FLOATS),
+    )
+
+
+class Member(ctypes.Structure):
+    """``ep_member``."""
+
+    _fields_ = (
+        ("inputs", FLOATS),
+        ("z0", FLOATS),
+        ("labels", INTS),
+        ("order", INTS),
+        ("rows", ctypes.c_int32),
+        ("epochs", ctypes.c_int32),
+        ("n_layers", ctypes.c_int32),
+        ("dual", ctypes.c_int32),
+        ("learning_rate", ctypes.c_double),
+        ("momentum", ctypes.c_double),
+        ("decay", ctypes.c_double),
+        ("min_delta", ctypes.c_double),
+        ("lookahead", ctypes.c_double),
+        ("batch_size", ctypes.c_int32),
+        ("nesterov", ctypes.c_int32),
+        ("patience", ctypes.c_int32),
+        ("restore_best", ctypes.c_int32),
+        ("layers", ctypes.POINTER(Layer)),
+        ("scale", ctypes.c_double),
+        ("step", ctypes.c_int64),
+        ("best_loss", ctypes.c_float),
+        ("wait", ctypes.c_int32),
+        ("stopped", ctypes.c_int32),
+        ("epochs_before", ctypes.c_int32),
+        ("epochs_run", ctypes.c_int32),
+        ("losses", ctypes.POINTER(ctypes.c_double)),
+    )
+
+
+def load(path: Path) -> ctypes.CDLL:
+    """The kernel compiled to ``path``.
+
+    Raises:
+        OSError: the file is missing, or built for another machine.
+    """
+    library = ctypes.CDLL(str(path))
+    library.ep_train.argtypes = [ctypes.POINTER(Member)]
+    library.ep_train.restype = ctypes.c_int
+    return library
+
+
+@functools.cache
+def _find() -> tuple[ctypes.CDLL | None, str]:
+    here = Path(__file__).parent
+    for suffix in importlib.machinery.EXTENSION_SUFFIXES:
+        path = here / f"_kernel{suffix}"
+        if path.exists():
+            try:
+                return load(path), ""
+            except (OSError, AttributeError) as error:
+                return None, f"the compiled kernel {path} cannot be loaded: {error}"
+    return None, (
+        "the compiled kernel is not there: the package was installed without a C compiler;"
+        " install one and install the package again"
+    )
+
+
+def available() -> bool:
+    """Whether the kernel is compiled and runs on this machine."""
+    return _find()[0] is not None
+
+
+def why_unavailable() -> str:
+    """One sentence on why the kernel cannot be used; empty when it can."""
+    return _find()[1]
+
+
+def kernel() -> ctypes.CDLL:
+    """The compiled kernel.
+
+    Raises:
+        RuntimeError: it is not available.
+    """
+    library, reason = _find()
+    if library is None:
+        raise RuntimeError(reason)
+    return library

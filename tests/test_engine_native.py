@@ -1,0 +1,320 @@
+"""The native kernel against a plain JAX program and a plain float64 NumPy program."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import dataclasses
+
+import hypothesis.strategies as st
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+from evojax_prune.engine import native
+from evojax_prune.protocol import Protocol
+
+pytestmark = pytest.mark.skipif(not native.available(), reason=native.why_unavailable())
+examples = settings(
+    deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+LONG = Protocol(epochs=30, learning_rate=1e-2, patience=0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Problem:
+    x: np.ndarray
+    y: np.ndarray
+    order: np.ndarray
+    layers: list[tuple[np.ndarray, np.ndarray | None]]
+
+
+def make_problem(widths, rows, epochs, *, seed=0, bias=None) -> Problem:
+    rng = np.random.default_rng(seed)
+    classes = widths[-1]
+    y = rng.integers(0, classes, rows).astype(np.int32)
+    centres = rng.standard_normal((classes, widths[0])) * 0.3
+    x = np.maximum(centres[y] + 0.5 * rng.standard_normal((rows, widths[0])) + 0.2, 0)
+    bias = bias or (True,) * (len(widths) - 1)
+    layers = []
+    for has_bias, (a, b) in zip(bias, zip(widths, widths[1:], strict=False), strict=True):
+        limit = np.sqrt(6 / max(a + b, 1))
+        kernel = rng.uniform(-limit, limit, (a, b)).astype(np.float32)
+        layers.append((kernel, rng.normal(0, 0.1, b).astype(np.float32) if has_bias else None))
+    order = np.stack([rng.permutation(rows) for _ in range(epochs)]).astype(np.int32)
+    return Problem(x.astype(np.float32), y, order, layers)
+
+
+def run_native(problem: Problem, protocol: Protocol, *, dual: bool, chunks=None):
+    """State after training and the best layers in ordinary coordinates."""
+    kernel, bias = problem.layers[0]
+    state = native.init_state(problem.layers, rows=len(problem.x), dual=dual)
+    inputs, z0 = problem.x, None
+    if dual:
+        x64 = problem.x.astype(np.float64)
+        inputs = (x64 @ x64.T + (bias is not None)).astype(np.float32)
+        z0 = x64 @ kernel + (0 if bias is None else bias)
+        z0 = z0.astype(np.float32)
+    for order in np.split(problem.order, chunks or []):
+        native.train_epochs(state, inputs, z0, problem.y, order, protocol)
+    first, first_bias, rest = native.best(state)
+    if dual:
+        first_bias = None if bias is None else bias + first.sum(0)
+        first = kernel + problem.x.T @ first
+    return state, [(first, first_bias), *rest]
+
+
+def forward(layers, x):
+    for i, (kernel, bias) in enumerate(layers):
+        x = x @ kernel
+        x = x if bias is None else x + bias[None]
+        x = jnp.maximum(x, 0) if i < len(layers) - 1 else x
+    return x
+
+
+def run_jax(problem: Problem, protocol: Protocol):
+    """Losses of every epoch and the weights after each, by autodiff in float32."""
+
+    def batch_loss(layers, x, y):
+        logits = jax.nn.log_softmax(forward(layers, x))
+        rows = -jnp.take_along_axis(logits, y[:, None], 1)[:, 0]
+        return rows.mean(), rows.sum()
+
+    @jax.jit
+    def step(layers, velocity, x, y, lr):
+        (_, total), grads = jax.value_and_grad(batch_loss, has_aux=True)(layers, x, y)
+        m = np.float32(protocol.momentum)
+        velocity = jax.tree.map(lambda v, g: m * v - lr * g, velocity, grads)
+        if protocol.nesterov:
+            moved = jax.tree.map(lambda w, v, g: w + m * v - lr * g, layers, velocity, grads)
+        else:
+            moved = jax.tree.map(lambda w, v: w + v, layers, velocity)
+        return moved, velocity, total
+
+    layers = jax.tree.map(jnp.asarray, problem.layers)
+    velocity = jax.tree.map(jnp.zeros_like, layers)
+    losses, history, t = [], [], 0
+    for order in problem.order:
+        total = 0.0
+        for i in range(0, len(order), protocol.batch_size):
+            rows = order[i : i + protocol.batch_size]
+            lr = np.float32(protocol.learning_rate / (1 + protocol.decay * t))
+            layers, velocity, loss = step(layers, velocity, problem.x[rows], problem.y[rows], lr)
+            total += float(loss)
+            t += 1
+        losses.append(total / len(order))
+        history.append(jax.tree.map(np.asarray, layers))
+    return losses, history
+
+
+def run_float64(problem: Problem, protocol: Protocol) -> list[float]:
+    """Losses of every epoch by hand-written backpropagation in float64."""
+    layers = [[a.astype(np.float64) for a in layer if a is not None] for layer in problem.layers]
+    velocity = [[np.zeros_like(a) for a in layer] for layer in layers]
+    losses, t, m = [], 0, protocol.momentum
+    for order in problem.order:
+        total = 0.0
+        for i in range(0, len(order), protocol.batch_size):
+            rows = order[i : i + protocol.batch_size]
+            acts = [problem.x[rows].astype(np.float64)]
+            for k, layer in enumerate(layers):
+                z = acts[-1] @ layer[0] + (layer[1] if len(layer) > 1 else 0.0)
+                acts.append(np.maximum(z, 0.0) if k < len(layers) - 1 else z)
+            z = acts.pop()
+            top = z.max(1, keepdims=True)
+            p = np.exp(z - top)
+            picked = np.arange(len(rows)), problem.y[rows]
+            total += (np.log(p.sum(1)) + top[:, 0] - z[picked]).sum()
+            g = p / p.sum(1, keepdims=True)
+            g[picked] -= 1.0
+            g /= len(rows)
+            lr = protocol.learning_rate / (1 + protocol.decay * t)
+            for layer, v, a in zip(layers[::-1], velocity[::-1], acts[::-1], strict=True):
+                grads = [a.T @ g, g.sum(0)][: len(layer)]
+                g = (g @ layer[0].T) * (a > 0)
+                for j, d in enumerate(grads):
+                    v[j] = m * v[j] - lr * d
+                    layer[j] = layer[j] + (m * v[j] - lr * d if protocol.nesterov else v[j])
+            t += 1
+        losses.append(total / len(order))
+    return losses
+
+
+def assert_layers_close(got, wanted, tolerance):
+    for (kernel, bias), (kernel_0, bias_0) in zip(got, wanted, strict=True):
+        np.testing.assert_allclose(kernel, kernel_0, rtol=0, atol=tolerance)
+        assert (bias is None) == (bias_0 is None)
+        if bias is not None:
+            np.testing.assert_allclose(bias, bias_0, rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize("dual", [False, True])
+@pytest.mark.parametrize(
+    ("widths", "bias"),
+    [
+        ((40, 24, 4), (True, True)),
+        ((70, 33, 17, 3), (False, False, True)),
+        ((64, 50, 31, 20, 10), (True, False, True, True)),
+    ],
+)
+def test_losses_and_weights_equal_plain_jax(dual, widths, bias):
+    problem = make_problem(widths, rows=101, epochs=30, bias=bias)
+    state, layers = run_native(problem, LONG, dual=dual)
+    losses, history = run_jax(problem, LONG)
+    np.testing.assert_allclose(state.losses, losses, rtol=1e-5)
+    best_epoch = int(np.argmin(losses))
+    assert_layers_close(layers, history[best_epoch], 1e-4)
+    x = np.random.default_rng(1).random((1000, widths[0]), np.float32)
+    np.testing.assert_array_equal(
+        np.argmax(forward(layers, x), 1), np.argmax(forward(history[best_epoch], x), 1)
+    )
+
+
+@st.composite
+def cases(draw):
+    hidden = draw(st.lists(st.integers(0, 70), min_size=1, max_size=3))
+    widths = (draw(st.integers(0, 60)), *hidden, draw(st.sampled_from([2, 3, 10, 37])))
+    rows = draw(st.integers(2, 90))
+    bias = tuple(draw(st.booleans()) for _ in widths[1:])
+    protocol = Protocol(
+        epochs=6,
+        batch_size=draw(st.sampled_from([1, 5, 16, 32, 33, 64, 200])),
+        learning_rate=draw(st.sampled_from([3e-4, 3e-3])),
+        momentum=draw(st.sampled_from([0.0, 1e-12, 0.05, 0.5, 0.9, 0.99])),
+        nesterov=draw(st.booleans()),
+        decay=draw(st.sampled_from([0.0, 1e-6, 1e-2])),
+        patience=0,
+    )
+    seed = draw(st.integers(0, 2**16))
+    return make_problem(widths, rows, 6, seed=seed, bias=bias), protocol, draw(st.booleans())
+
+
+@settings(examples, max_examples=150)
+@given(cases())
+def test_losses_equal_float64_program(case):
+    problem, protocol, dual = case
+    state, layers = run_native(problem, protocol, dual=dual)
+    expected = run_float64(problem, protocol)
+    if max(expected) < 3 * np.log(problem.layers[-1][0].shape[1]):  # else it is diverging: chaos
+        np.testing.assert_allclose(state.losses, expected, rtol=2e-5, atol=1e-6)
+    assert [k.shape for k, _ in layers] == [k.shape for k, _ in problem.layers]
+
+
+@pytest.mark.parametrize("dual", [False, True])
+@pytest.mark.parametrize(
+    ("widths", "rows", "batch"),
+    [((30, 40, 2), 20, 32), ((20, 30, 1000), 150, 32), ((600, 9, 5), 900, 50), ((7, 1, 1, 3), 65, 8)],
+)
+def test_extreme_shapes(dual, widths, rows, batch):
+    protocol = dataclasses.replace(LONG, batch_size=batch, epochs=5)
+    problem = make_problem(widths, rows, 5)
+    state, _ = run_native(problem, protocol, dual=dual)
+    np.testing.assert_allclose(state.losses, run_float64(problem, protocol), rtol=1e-5)
+
+
+@pytest.mark.parametrize("dual", [False, True])
+@pytest.mark.parametrize("cuts", [[1], [3, 4], [2, 2, 5]])
+def test_training_goes_on_where_it_stopped(dual, cuts):
+    problem = make_problem((30, 40, 20, 4), rows=77, epochs=9)
+    protocol = dataclasses.replace(LONG, patience=3, min_delta=0.05)
+    whole, layers = run_native(problem, protocol, dual=dual)
+    parts, layers_again = run_native(problem, protocol, dual=dual, chunks=cuts)
+    assert whole.losses == parts.losses
+    assert (whole.epochs, whole.step, whole.wait) == (parts.epochs, parts.step, parts.wait)
+    assert (whole.best_loss, whole.stopped) == (parts.best_loss, parts.stopped)
+    assert_layers_close(layers, layers_again, 0.0)
+
+
+def expected_stop(losses, patience, min_delta):
+    """Epochs that Keras's EarlyStopping runs, and the epoch whose weights it keeps."""
+    best, wait, kept = np.float32(np.inf), 0, 0
+    for epoch, loss in enumerate(np.float32(losses)):
+        wait += 1
+        if loss + np.float32(min_delta) < best:
+            best, wait, kept = loss, 0, epoch
+        elif patience and wait >= patience and epoch > 0:
+            return epoch + 1, kept
+    return len(losses), kept
+
+
+@pytest.mark.parametrize("dual", [False, True])
+@pytest.mark.parametrize(("rate", "min_delta"), [(1e-2, 0.02), (0.3, 1e-3), (1e-3, 1e-5)])
+def test_early_stopping_and_best_weights(dual, rate, min_delta):
+    problem = make_problem((30, 40, 20, 4), rows=120, epochs=60)
+    protocol = Protocol(epochs=60, learning_rate=rate, patience=4, min_delta=min_delta)
+    state, layers = run_native(problem, protocol, dual=dual)
+    losses, history = run_jax(problem, protocol)
+    epochs, kept = expected_stop(losses, 4, min_delta)
+    assert state.epochs == epochs
+    assert state.stopped
+    assert len(state.losses) == epochs
+    assert state.best_loss == pytest.approx(losses[kept], rel=1e-4)
+    if rate < 0.1:  # a large rate magnifies rounding beyond a tolerance on weights
+        assert_layers_close(layers, history[kept], 2e-4)
+
+
+@pytest.mark.parametrize("dual", [False, True])
+def test_last_weights_without_restore_best(dual):
+    problem = make_problem((20, 16, 3), rows=50, epochs=4)
+    protocol = dataclasses.replace(LONG, restore_best=False, epochs=4)
+    _, layers = run_native(problem, protocol, dual=dual)
+    assert_layers_close(layers, run_jax(problem, protocol)[1][-1], 1e-5)
+
+
+@pytest.mark.parametrize("dual", [False, True])
+def test_divergence_is_nan_and_never_an_improvement(dual):
+    problem = make_problem((30, 40, 4), rows=90, epochs=12)
+    state, _ = run_native(problem, Protocol(epochs=12, learning_rate=1e25), dual=dual)
+    assert np.isnan(state.losses[-1])
+    assert not np.isnan(state.best_loss)
+    poisoned = dataclasses.replace(problem, x=np.full_like(problem.x, np.nan))
+    state, layers = run_native(poisoned, Protocol(epochs=12), dual=dual)
+    assert np.isnan(state.losses).all()
+    assert (state.epochs, state.best_loss) == (10, np.inf)
+    assert np.isnan(layers[-1][0]).all()  # the first epoch's weights are kept whatever its loss
+
+
+@pytest.mark.parametrize("dual", [False, True])
+def test_momentum_is_renormalised_in_time(dual):
+    problem = make_problem((20, 16, 3), rows=64, epochs=600)
+    protocol = Protocol(epochs=600, batch_size=2, learning_rate=1e-4, momentum=0.5, patience=0)
+    state, _ = run_native(problem, protocol, dual=dual)
+    np.testing.assert_allclose(state.losses, run_float64(problem, protocol), rtol=2e-5)
+
+
+def test_epochs_end_at_the_protocols_limit():
+    problem = make_problem((10, 8, 2), rows=30, epochs=9)
+    state, _ = run_native(problem, dataclasses.replace(LONG, epochs=5), dual=True)
+    assert (state.epochs, state.stopped) == (5, True)
+    native.train_epochs(state, problem.x, None, problem.y, problem.order, LONG)
+    assert state.epochs == 5
+
+
+def test_threads_train_members_of_their_own():
+    problem = make_problem((40, 64, 32, 5), rows=130, epochs=8)
+    protocol = dataclasses.replace(LONG, epochs=8)
+    alone = run_native(problem, protocol, dual=True)[0].losses
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        jobs = [pool.submit(run_native, problem, protocol, dual=True) for _ in range(12)]
+        assert all(job.result()[0].losses == alone for job in jobs)
+
+
+def test_wrong_arrays_are_refused():
+    problem = make_problem((10, 8, 3), rows=30, epochs=2)
+    state = native.init_state(problem.layers, rows=30, dual=False)
+    good = (state, problem.x, None, problem.y, problem.order, LONG)
+    bad = {
+        "inputs": (1, problem.x[:, :9]),
+        "z0": (2, problem.x),
+        "labels": (3, problem.y + 3),
+        "order": (4, problem.order + 1),
+        "plain SGD": (5, dataclasses.replace(LONG, optimizer="adam")),
+    }
+    for message, (place, value) in bad.items():
+        arguments = list(good)
+        arguments[place] = value
+        with pytest.raises(ValueError, match=message):
+            native.train_epochs(*arguments)
+    with pytest.raises(ValueError, match="layer 1 takes 10 inputs"):
+        native.init_state([problem.layers[0], problem.layers[0]], rows=30, dual=False)
