@@ -1,0 +1,65 @@
+"""Local sensitivities: derivatives of a head's outputs with respect to one layer's units."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import jax
+
+from evojax_prune.heads import Params
+
+Output = Literal["probabilities", "logits"]
+"""What is derived: the softmax probabilities, or the logits before the softmax."""
+
+
+def depth(params: Params) -> int:
+    """Layers of weights of a head."""
+    return len(params)
+
+
+def activations(params: Params, x: jax.Array, layer: int) -> jax.Array:
+    """Units of one layer for one pattern.
+
+    Args:
+        params: a head's parameters, masked already.
+        x: features ``[F]``.
+        layer: 0 for the features themselves, i for the i-th hidden layer after its ReLU.
+
+    Returns:
+        ``[U]``.
+    """
+    for i in range(layer):
+        x = jax.nn.relu(_affine(params, i, x))
+    return x
+
+
+def outputs(params: Params, units: jax.Array, layer: int, of: Output) -> jax.Array:
+    """Outputs ``[C]`` of one pattern, given the units ``[U]`` of one layer."""
+    last = depth(params) - 1
+    for i in range(layer, last):
+        units = jax.nn.relu(_affine(params, i, units))
+    logits = _affine(params, last, units)
+    return jax.nn.softmax(logits) if of == "probabilities" else logits
+
+
+def jacobian(params: Params, units: jax.Array, layer: int, of: Output) -> jax.Array:
+    """Local sensitivities: derivative of every output with respect to every unit, a pattern each.
+
+    The derivative of ReLU at its kink is taken as 0, as training takes it.
+
+    Args:
+        params: a head's parameters, masked already.
+        units: activations ``[n, U]`` of ``layer``.
+        layer: 0 for the features, i for the i-th hidden layer.
+        of: which outputs.
+
+    Returns:
+        ``[n, C, U]``: entry (n, k, j) is the derivative of output k by unit j at pattern n.
+    """
+    return jax.vmap(jax.jacrev(lambda a: outputs(params, a, layer, of)))(units)
+
+
+def _affine(params: Params, index: int, x: jax.Array) -> jax.Array:
+    layer = params[f"layer_{index}"]
+    x = x @ layer["kernel"]
+    return x + layer["bias"] if "bias" in layer else x
