@@ -1,0 +1,41 @@
+"""Work done ahead of the consumer, in threads, within bounds."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+AHEAD = 4
+"""Results a thread may be ahead of the consumer: what bounds the memory."""
+
+
+def map_ahead(function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
+    """``map`` in as many threads as there are cores, in order, a bounded number of items ahead.
+
+    Pillow and hashlib let go of Python's lock, so that threads do decode and hash side by side.
+
+    Args:
+        function: called once an item, in any thread.
+        items: drawn one by one, in the consumer's thread.
+
+    Raises:
+        Exception: what the function raised, when its item's turn comes.
+    """
+    workers = os.cpu_count() or 1
+    pending: deque[Future[R]] = deque()
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="evojax_prune-data")
+    try:
+        for item in items:
+            pending.append(pool.submit(function, item))
+            if len(pending) >= AHEAD * workers:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
