@@ -1,0 +1,102 @@
+"""The plain program: one masked head by automatic differentiation, written for clarity.
+
+What every path of the engine has to equal.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from evojax_prune.engine.batches import epoch_order
+from evojax_prune.heads import Head, HeadSpec, Params, init_params
+from evojax_prune.masks import Masks, kernel_masks
+from evojax_prune.protocol import Protocol
+from evojax_prune.splits import FeatureSplits
+
+
+@dataclasses.dataclass
+class PlainFit:
+    params: Params
+    losses: list[float]
+    best_loss: float
+    epochs: int
+
+    def logits(self, x: np.ndarray, masks: Masks, member: int, head: HeadSpec) -> np.ndarray:
+        return np.asarray(_logits(_masked(self.params, _layer_masks(masks, member)), x, head))
+
+
+def _layer_masks(masks: Masks, member: int) -> Params:
+    layers = kernel_masks(masks, member)
+    return {f"layer_{i}": np.asarray(m, np.float32) for i, m in enumerate(layers)}
+
+
+def _masked(params: Params, masks: Params) -> Params:
+    return {
+        name: {**layer, "kernel": layer["kernel"] * masks[name]} for name, layer in params.items()
+    }
+
+
+def _logits(params: Params, x: np.ndarray, head: HeadSpec) -> jax.Array:
+    return Head(head).apply({"params": params}, jnp.asarray(x))
+
+
+def fit_plain(
+    masks: Masks,
+    member: int,
+    splits: FeatureSplits,
+    protocol: Protocol,
+    head: HeadSpec,
+    seed: int = 0,
+    params: Params | None = None,
+) -> PlainFit:
+    """Keras's SGD, minibatch by minibatch; units that are off are masked after their ReLU."""
+    x, y = splits.train.x, splits.train.y
+    layers = _layer_masks(masks, member)
+    units = [np.asarray(u[member], np.float32) for u in masks.units]
+
+    def loss(params: Params, x: jax.Array, y: jax.Array) -> jax.Array:
+        for i in range(len(head.hidden) + 1):
+            layer = params[f"layer_{i}"]
+            x = x @ (layer["kernel"] * layers[f"layer_{i}"])
+            if "bias" in layer:
+                x = x + layer["bias"][None]
+            if i < len(units):
+                x = jax.nn.relu(x) * units[i][None]
+        log_p = jax.nn.log_softmax(x)
+        return -jnp.take_along_axis(log_p, y[:, None], 1).mean()
+
+    @jax.jit
+    def step(params, velocity, rate, x, y):
+        value, gradient = jax.value_and_grad(loss)(params, x, y)
+        m = protocol.momentum
+        velocity = jax.tree.map(lambda v, g: m * v - rate * g, velocity, gradient)
+        if protocol.nesterov:
+            move = jax.tree.map(lambda v, g: m * v - rate * g, velocity, gradient)
+        else:
+            move = velocity
+        return jax.tree.map(jnp.add, params, move), velocity, value
+
+    params = init_params(head, seed) if params is None else params
+    velocity = jax.tree.map(np.zeros_like, params)
+    best, best_loss, wait, losses, steps = params, np.inf, 0, [], 0
+    for epoch in range(protocol.epochs):
+        order, total = epoch_order(len(y), epoch, seed), 0.0
+        for start in range(0, len(y), protocol.batch_size):
+            rows = order[start : start + protocol.batch_size]
+            rate = np.float32(protocol.learning_rate / (1 + protocol.decay * steps))
+            params, velocity, value = step(params, velocity, rate, x[rows], y[rows])
+            total, steps = total + float(value) * len(rows), steps + 1
+        losses.append(total / len(y))
+        wait += 1
+        if epoch == 0:
+            best = params
+        if losses[-1] + protocol.min_delta < best_loss:
+            best_loss, best, wait = losses[-1], params, 0
+        if protocol.patience and wait >= protocol.patience and epoch > 0:
+            break
+    final = best if protocol.restore_best else params
+    return PlainFit(jax.tree.map(np.asarray, final), losses, best_loss, len(losses))
