@@ -97,6 +97,12 @@ def load_file(path: Path) -> dict[str, Any]:
     return settings
 
 
+def dump(configuration: RunConfig) -> str:
+    """The YAML file that repeats a run; where its results go is left out."""
+    settings = yaml.safe_dump(configuration.repeatable(), sort_keys=False, allow_unicode=True)
+    return f"# {PROGRAM} --config THIS_FILE repeats this run.\n{settings}"
+
+
 def _refuse_unknown_keys(settings: dict[str, Any], model: type[Options], where: str) -> None:
     valid = model.model_fields
     for key, value in settings.items():

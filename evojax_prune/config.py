@@ -212,6 +212,18 @@ class TrainingOptions(Options):
         ProtocolOptions.of(PAPER),
         description="training of the dense head, the finalists and the best random masks",
     )
+    engine: str = Field(
+        "auto",
+        description="how heads are trained; every way gives the same numbers, to rounding, and "
+        "auto takes the fastest",
+        json_schema_extra=metavar("NAME"),
+    )
+    member_batch: int | None = Field(
+        None,
+        ge=1,
+        description="most heads trained side by side on an accelerator; what its memory allows if "
+        "not given",
+    )
 
 
 class OutputOptions(Options):
@@ -245,8 +257,17 @@ class RunConfig(
         return self
 
     def repeatable(self) -> dict[str, Any]:
-        """What decides the numbers, as plain data: all but where the results go."""
-        return self.model_dump(mode="json", exclude=set(OutputOptions.model_fields))
+        """What decides the numbers, as plain data: all but where the results go.
+
+        Paths are made absolute, so that the run can be repeated from another folder.
+        """
+        settings = self.model_dump(mode="json", exclude=set(OutputOptions.model_fields))
+        if Path(self.dataset).expanduser().exists():
+            settings["dataset"] = str(Path(self.dataset).expanduser().resolve())
+        for name in ("data_dir", "backbone_weights"):
+            if settings[name] is not None:
+                settings[name] = str(Path(settings[name]).resolve())
+        return settings
 
 
 GROUPS: tuple[type[Options], ...] = (

@@ -1,0 +1,1 @@
+"""What a run tells: progress on the way, a table and files in the end."""

@@ -1,0 +1,50 @@
+"""Everything that the stages of a run found, before it is put into words."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+from collections.abc import Sequence
+
+from evojax_prune.engine import EngineReport
+from evojax_prune.report.outcome import Outcome
+from evojax_prune.search import SearchResult
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """The heads that a run compares, and the search that led to one of them.
+
+    Attributes:
+        dense: the whole head.
+        evolved: of the search's finalists, the best on selection.
+        random: of as many random masks as the search evaluated, at the evolved head's density, the
+            best on selection.
+        search: every evaluated genome.
+        dense_fitness: fitness of the dense head under the search protocol.
+        seconds: time of the search, on the clock.
+        resumed: evaluations that an interrupted run had made.
+        reports: the trainer's, on the dense head and on every generation.
+    """
+
+    dense: Outcome
+    evolved: Outcome
+    random: Outcome
+    search: SearchResult
+    dense_fitness: float
+    seconds: float
+    resumed: int
+    reports: Sequence[EngineReport]
+
+    @property
+    def paths(self) -> dict[str, int]:
+        """Heads that each of the trainer's paths trained in the search."""
+        total: collections.Counter[str] = collections.Counter()
+        for report in self.reports:
+            total.update(report.paths)
+        return dict(total)
+
+    @property
+    def compile_seconds(self) -> float:
+        """Time spent compiling in the search."""
+        return sum(report.compile_seconds for report in self.reports)

@@ -1,0 +1,144 @@
+"""From what was found to ``result.json``, the other files, and the words on the screen."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+
+from evojax_prune.masks import kernel_masks
+from evojax_prune.pipeline import Problem
+from evojax_prune.report import figures, summary
+from evojax_prune.report.evaluations import evaluations_csv
+from evojax_prune.report.export import save_heads
+from evojax_prune.report.folder import MARK, PartialFolder
+from evojax_prune.report.found import Found
+from evojax_prune.report.progress import say
+from evojax_prune.report.result import (
+    DatasetResult,
+    Result,
+    SearchResultPart,
+    comparison_result,
+    head_result,
+    random_result,
+    versions,
+)
+from evojax_prune.report.statistics import paired_difference
+from evojax_prune.search.archive import digests, pack
+
+TABLE_WIDTH = 120
+"""Columns of the table where the output is no terminal."""
+
+
+def make_result(problem: Problem, found: Found, seconds: float) -> Result:
+    """Everything that ``result.json`` holds."""
+    difference = paired_difference(found.evolved.right, found.dense.right)
+    said = summary.sentence(found.evolved, found.dense, difference, problem.selected_on_test)
+    return Result(
+        config=problem.config.repeatable(),
+        dataset=_dataset(problem),
+        dense=head_result(found.dense, found.dense),
+        random=random_result(found.random, found.dense, len(found.search)),
+        best=head_result(found.evolved, found.dense),
+        genome=digests(pack(found.evolved.genome[None]))[0],
+        comparison=comparison_result(difference, said),
+        search=_search(problem, found),
+        selected_on_test=problem.selected_on_test,
+        wall_seconds=round(seconds, 3),
+        versions=versions(),
+    )
+
+
+def _dataset(problem: Problem) -> DatasetResult:
+    first = problem.splits[0]
+    return DatasetResult(
+        name=problem.name,
+        version=problem.version,
+        classes=len(first.classes),
+        class_names=list(first.classes),
+        train=len(first.train),
+        selection=len(first.selection),
+        test=len(first.test),
+        folds=len(problem.splits),
+        features=problem.pruning.spec.features,
+        source=problem.source,
+    )
+
+
+def _search(problem: Problem, found: Found) -> SearchResultPart:
+    search, report = found.search, found.reports[-1]
+    return SearchResultPart(
+        strategy=problem.config.strategy,
+        evaluations=len(search),
+        generations=search.generations,
+        cached=search.cached,
+        best_fitness=float(search.fitness[search.best]),
+        dense_fitness=found.dense_fitness,
+        member_epochs=int(search.columns["epochs"].sum()),
+        wall_seconds=round(found.seconds, 3),
+        device=report.device,
+        engine=report.reason,
+        paths=found.paths,
+        compile_seconds=round(found.compile_seconds, 3),
+        resumed=found.resumed,
+        ended=search.stopped,
+    )
+
+
+def write_files(partial: PartialFolder, problem: Problem, found: Found, result: Result) -> None:
+    """Write everything but ``config.yaml``, which is there already."""
+    partial.write(MARK, result.text())
+    partial.write("evaluations.csv", evaluations_csv(found.search))
+    _save_mask(partial.path / "best_mask.npz", problem, found)
+    save_heads(partial.path / "head.safetensors", found.evolved.heads, _metadata(problem, result))
+    name = "accuracy" if problem.config.fitness == "accuracy" else "- cross-entropy (nats)"
+    if problem.config.size_penalty:
+        name += f" - {problem.config.size_penalty:g} x active fraction"
+    on = (
+        f"test split: {summary.SELECTED_ON_TEST}" if problem.selected_on_test else "selection split"
+    )
+    figures.convergence(
+        partial.path / "convergence.png",
+        found.search.fitness,
+        found.search.generation,
+        found.search.active_fraction,
+        found.dense_fitness,
+        f"{problem.name}, {problem.config.mode}: fitness on the {on}",
+        f"fitness: {name}",
+    )
+
+
+def _save_mask(path: Path, problem: Problem, found: Found) -> None:
+    """The genome, and the masks that it means."""
+    masks = problem.pruning.masks(found.evolved.genome[None])
+    arrays = {"genome": found.evolved.genome, "features": masks.features[0]}
+    arrays |= {f"units_{i}": units[0] for i, units in enumerate(masks.units)}
+    arrays |= {f"layer_{i}": kernel for i, kernel in enumerate(kernel_masks(masks, 0))}
+    np.savez_compressed(path, allow_pickle=False, **arrays)
+
+
+def _metadata(problem: Problem, result: Result) -> dict[str, str]:
+    config = problem.config
+    return {
+        "features": problem.source,
+        "classes": json.dumps(result.dataset.class_names),
+        "mode": config.mode,
+        "grain": config.grain,
+        "test_accuracy": repr(result.best.test_accuracy),
+    }
+
+
+def show(result: Result, output: Path) -> None:
+    """Print the table and what it means."""
+    console = Console()
+    if not console.is_terminal:
+        console.width = max(console.width, TABLE_WIDTH)
+    console.print()
+    console.print(summary.table(result))
+    say(console, result.comparison.sentence)
+    say(
+        console,
+        f"{result.search.evaluations} evaluations, {result.search.ended}. Results: {output}",
+    )

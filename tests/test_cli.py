@@ -1,0 +1,204 @@
+"""Flags, files and presets become one configuration, or one sentence."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import subprocess
+import sys
+import typing
+from pathlib import Path
+
+import pytest
+import yaml
+
+from evojax_prune import cli, config, protocol, words
+from evojax_prune.config import RunConfig
+from evojax_prune.errors import UserError
+
+
+def refusal(*args: str) -> str:
+    with pytest.raises(UserError) as caught:
+        cli.parse(args)
+    return str(caught.value)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "settings.yaml"
+
+
+def test_defaults_need_no_flags() -> None:
+    assert cli.parse([]) == RunConfig()
+
+
+def test_a_flag_wins_over_the_file_and_the_file_over_the_preset(file: Path) -> None:
+    file.write_text("protocol: paper\npopulation: 12\nseed: 3\nsearch_protocol: {epochs: 7}\n")
+    parsed = cli.parse(["--config", str(file), "--seed", "4", "--search-protocol.batch-size", "8"])
+    assert parsed.strategy == "steady-state"
+    assert (parsed.population, parsed.seed) == (12, 4)
+    assert parsed.search_protocol.epochs == 7
+    assert parsed.search_protocol.batch_size == 8
+    assert parsed.search_protocol.learning_rate == protocol.PAPER.learning_rate
+
+
+def test_a_switch_can_be_turned_off_again(file: Path) -> None:
+    file.write_text("skip_unreadable: true\nfinal_protocol: {nesterov: false}\n")
+    assert cli.parse(["--config", str(file)]).skip_unreadable
+    parsed = cli.parse(["--config", str(file), "--no-skip-unreadable", "--final-protocol.nesterov"])
+    assert not parsed.skip_unreadable
+    assert parsed.final_protocol.nesterov
+
+
+@pytest.mark.parametrize(("mode", "evaluations"), [("features", 200), ("fc1", 200), ("both", 300)])
+def test_the_paper_preset_is_the_reference(mode: str, evaluations: int) -> None:
+    parsed = cli.parse(["--protocol", "paper", "--mode", mode])
+    assert (parsed.population, parsed.evaluations) == (30, evaluations)
+    assert parsed.selection == "test"
+    assert parsed.search_protocol.protocol() == parsed.final_protocol.protocol() == protocol.PAPER
+
+
+def test_lists_and_underscores() -> None:
+    parsed = cli.parse(["--hidden", "64", "32", "--search_protocol.learning_rate", "1e-1"])
+    assert parsed.hidden == (64, 32)
+    assert parsed.search_protocol.learning_rate == 0.1
+
+
+def test_what_is_written_repeats_the_run(file: Path) -> None:
+    parsed = cli.parse(
+        [
+            "--mode",
+            "both",
+            "--hidden",
+            "8",
+            "9",
+            "--groups",
+            r"(train|test)/.*?(\d\d)",
+            "--seed",
+            "7",
+        ]
+    )
+    file.write_text(cli.dump(parsed))
+    assert cli.parse(["--config", str(file)]) == parsed
+
+
+def test_paths_are_written_so_that_they_hold_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "images").mkdir()
+    parsed = cli.parse(["--dataset", "images", "--data-dir", "tfds"])
+    settings = yaml.safe_load(cli.dump(parsed))
+    assert settings["dataset"] == str(tmp_path / "images")
+    assert settings["data_dir"] == str(tmp_path / "tfds")
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["--popultion", "3"], ["--popultion", "did you mean '--population'", "--backbone"]),
+        (
+            ["--search-protocol.epoch", "3"],
+            ["--search-protocol.epoch", "--search-protocol.{epochs"],
+        ),
+        (["--mode", "fc3"], ["mode is fc3", "'features', 'fc1', 'fc2' or 'both'"]),
+        (["--selection", "tset"], ["selection is tset", "'holdout'"]),
+        (["--protocol", "papr"], ["protocol is papr", "'paper'"]),
+        (["--population", "1"], ["population is 1", "at least 2"]),
+        (["--population", "ten"], ["population is ten", "whole number"]),
+        (["--population", "50", "--evaluations", "30"], ["evaluations is 30", "population 50"]),
+        (["--seed", "-1"], ["seed is -1", "at least 0"]),
+        (["--hidden", "5", "x"], ["hidden is x", "whole number"]),
+        (["--size-penalty", "nan"], ["size_penalty is nan"]),
+        (["--search-protocol.momentum", "1"], ["search_protocol.momentum is 1", "less than 1"]),
+        (["--population"], ["'--population'"]),
+        (["stray"], ["stray"]),
+        (["--config", "nowhere.yaml"], ["nowhere.yaml", "No such file"]),
+    ],
+)
+def test_a_wrong_flag_is_refused_by_name(args: list[str], said: list[str]) -> None:
+    message = refusal(*args)
+    assert "\n" not in message
+    for part in said:
+        assert part in message
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("popultion: 3", ["'popultion'", "did you mean 'population'?", "backbone"]),
+        ("final_protocol: {epoch: 3}", ["'epoch'", "did you mean 'epochs'?"]),
+        ("final_protocol: 3", ["final_protocol", "epochs"]),
+        ("population: [1, 2]", ["population", "[1, 2]"]),
+        ("mode: fc3", ["mode is fc3"]),
+        ("- a\n- b", ["list", "key: value"]),
+        ("a: [", ["not valid YAML"]),
+        ("hidden: 12", ["hidden is 12"]),
+        ("1: 2", ["1"]),
+    ],
+)
+def test_a_wrong_file_is_refused_by_name(file: Path, text: str, said: list[str]) -> None:
+    file.write_text(text)
+    message = refusal("--config", str(file))
+    assert "\n" not in message
+    for part in said:
+        assert part in message
+
+
+def test_an_empty_file_changes_nothing(file: Path) -> None:
+    file.write_text("# nothing yet\n")
+    assert cli.parse(["--config", str(file)]) == RunConfig()
+
+
+def test_help_is_quick_grouped_and_complete() -> None:
+    """Within 2 seconds, without JAX; every option with its default."""
+    program = (
+        "import sys; from evojax_prune.run import main\n"
+        "try: main(['--help'])\n"
+        "finally: assert not {'jax', 'flax', 'keras', 'sklearn'} & sys.modules.keys()"
+    )
+    before = os.times()
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    after = os.times()
+    # Processor time, since the tests may share the machine.
+    assert sum(after[2:4]) - sum(before[2:4]) < 2
+    for group in config.GROUPS:
+        assert " ".join((group.__doc__ or "").split()[:4]) in done.stdout
+    for name, field in RunConfig.model_fields.items():
+        if not isinstance(field.default, config.ProtocolOptions):
+            assert f"--{name.replace('_', '-')}" in done.stdout
+    assert done.stdout.count("(default: ") >= len(RunConfig.model_fields)
+    assert "nats" in done.stdout
+
+
+def test_the_options_of_a_protocol_are_the_trainers() -> None:
+    fields = {f.name for f in dataclasses.fields(protocol.Protocol)}
+    assert set(config.ProtocolOptions.model_fields) == fields
+    assert RunConfig().search_protocol.protocol() == protocol.SEARCH
+    assert RunConfig().final_protocol.protocol() == protocol.PAPER
+
+
+def test_every_option_is_described() -> None:
+    for model in (RunConfig, config.ProtocolOptions):
+        for name, field in model.model_fields.items():
+            assert field.description, name
+
+
+def test_the_groups_hold_every_option_once() -> None:
+    own = [name for group in config.GROUPS for name in group.__annotations__ if name[0] != "_"]
+    assert sorted(n for n in own if n != "model_config") == sorted(RunConfig.model_fields)
+
+
+def test_the_words_are_the_engines() -> None:
+    heads = pytest.importorskip("evojax_prune.heads")
+    assert set(heads.SPARSE_LAYERS) == set(typing.get_args(words.Mode))
+
+
+@pytest.mark.parametrize(
+    "path", sorted((Path(__file__).parent.parent / "configs").glob("*.yaml")), ids=lambda p: p.stem
+)
+def test_the_configurations_that_come_along_are_valid(path: Path) -> None:
+    assert cli.parse(["--config", str(path)]).mode == "features"
+    assert path.read_text().startswith("# ")
