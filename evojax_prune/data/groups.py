@@ -63,7 +63,7 @@ def check_overlap(train: np.ndarray, test: np.ndarray, allowed: bool) -> None:
         return
     counts = [
         f"{g!r} ({np.sum(train == g)} training and {np.sum(test == g)} test images)"
-        for g in shared[:_SHOWN]
+        for g in shared[:_SHOWN].tolist()
     ]
     more = f" and {len(shared) - _SHOWN} more" if len(shared) > _SHOWN else ""
     message = (

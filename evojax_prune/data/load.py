@@ -31,7 +31,8 @@ def dataset_kind(dataset: str) -> Kind:
     if dataset.lower().endswith(".npz"):
         return "features"
     path = Path(dataset).expanduser()
-    if path.is_dir() and not prepared.is_prepared(path):
+    tfds_made = path.is_dir() and prepared.is_prepared(path)
+    if path.is_dir() and not tfds_made:
         return "folder"
     if path.is_file():
         raise UserError(
@@ -40,6 +41,11 @@ def dataset_kind(dataset: str) -> Kind:
         )
     if prepared.is_name(dataset):
         return "tfds"
+    if tfds_made:
+        raise UserError(
+            f"{dataset} holds a data set of TensorFlow Datasets: name it and the folder above, such"
+            " as --dataset cifar10 --data-dir DIR"
+        )
     raise UserError(f"there is no image folder {dataset}: check the path")
 
 

@@ -136,6 +136,7 @@ def _train_and_test(
         test_fraction,
         seed,
         keep=2 if selection in ("holdout", "kfold") else 1,
+        pieces=2 if selection == "test-half" else 1,
         what="a test split",
     )
     return everything.take(rest), everything.take(part)

@@ -80,9 +80,9 @@ def load_features_file(path: Path | str) -> FeatureTable:
 
 def _read(path: Path) -> dict[str, np.ndarray]:
     try:
-        file = np.load(path, allow_pickle=False)
-        if isinstance(file, np.lib.npyio.NpzFile):
-            with file:
+        with open(path, "rb") as stream:
+            file = np.load(stream, allow_pickle=False)
+            if isinstance(file, np.lib.npyio.NpzFile):
                 return {key: file[key] for key in file.files}
     except FileNotFoundError as error:
         raise UserError(f"there is no features file {path}: check the path") from error

@@ -109,6 +109,7 @@ def _tfrecords(shards: list[Path]) -> Iterator[bytes]:
 
 
 def _split(split: str, records: _Records) -> ImageSplit:
+    identity = records.prepared.identity(split)  # first, since it sees whether files are missing
     label, file = records.keys.label, records.keys.file
     found = [
         (example[label], f"{part}/{example[file].decode()}" if file else "")
@@ -123,7 +124,7 @@ def _split(split: str, records: _Records) -> ImageSplit:
     return ImageSplit(
         name=split,
         labels=labels,
-        identity=records.prepared.identity(split),
+        identity=identity,
         paths=tuple(path for _, path in found) if file else None,
         items=records,
         decode=_decode,

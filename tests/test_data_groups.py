@@ -1,0 +1,73 @@
+"""Names of groups, and groups that the given splits share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from evojax_prune.data import group_names, load_images
+from evojax_prune.data.groups import check_overlap
+from evojax_prune.errors import UserError
+
+
+def test_captures_are_joined() -> None:
+    paths = ["train/rock/rock01-000.png", "test/rock/testrock04-31.png"]
+    assert group_names(paths, r"(train|test)/.*?(\d\d)").tolist() == ["train01", "test04"]
+
+
+def test_whole_match_without_captures() -> None:
+    assert group_names(["a/p12-3.png"], r"p\d+").tolist() == ["p12"]
+
+
+def test_capture_that_took_no_part_is_empty() -> None:
+    assert group_names(["a/1.png", "b/2.png"], r"(a)?/(\d)").tolist() == ["a1", "2"]
+
+
+def test_one_group_a_hand(shared_data: Path) -> None:
+    data = load_images(str(shared_data / "rps28"))
+    found = {
+        name: np.unique(group_names(split.paths, r"(train|test)/.*?(\d\d)")).tolist()
+        for name, split in data.splits.items()
+    }
+    assert found == {
+        "train": [f"train0{i}" for i in range(1, 8)],
+        "test": [f"test0{i}" for i in range(1, 5)],
+    }
+
+
+@pytest.mark.parametrize(
+    ("pattern", "message"),
+    [
+        ("z", "'z' matches nothing in 2 image paths, .* such as 'a/1.png'"),
+        ("a", "'a' does not match 1 of 2 image paths, .* such as 'b/1.png'"),
+        ("(", "is no regular expression"),
+    ],
+)
+def test_bad_pattern(pattern: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        group_names(["a/1.png", "b/1.png"], pattern)
+
+
+def test_overlap_is_counted(caplog: pytest.LogCaptureFixture) -> None:
+    train, test = np.array(["a", "a", "b", "c"]), np.array(["a", "c", "c", "d"])
+    told = (
+        r"share 2 groups, with 3 training and 3 test images: "
+        r"'a' \(2 training and 1 test images\), 'c' \(1 training and 2 test images\)"
+    )
+    with pytest.raises(UserError, match=told + ".*--allow-group-overlap"):
+        check_overlap(train, test, allowed=False)
+    check_overlap(train, test, allowed=True)
+    assert "share 2 groups" in caplog.text
+
+
+def test_no_overlap(caplog: pytest.LogCaptureFixture) -> None:
+    check_overlap(np.array(["a"]), np.array(["b"]), allowed=False)
+    assert not caplog.text
+
+
+def test_many_shared_groups_are_shortened() -> None:
+    groups = np.array([str(i) for i in range(10, 30)])
+    with pytest.raises(UserError, match=r"'14' .* and 15 more;"):
+        check_overlap(groups, groups, allowed=False)
