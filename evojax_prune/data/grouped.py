@@ -11,6 +11,9 @@ from evojax_prune.errors import UserError
 _DRAWS = 50
 """Random choices of groups that are compared, for each number of groups."""
 
+_FOLDED = 500
+"""Groups up to which folds are tried, too: they take long, and random choices are fair by then."""
+
 
 def cut_groups(
     labels: np.ndarray,
@@ -98,7 +101,8 @@ def _choices(
             for _, part in draws.split(np.arange(count)):
                 yield np.isin(np.arange(count), part)
     parts = round(1 / min(fraction, 1 - fraction))
-    if parts <= min(count, np.unique(labels, return_counts=True)[1].min()):
+    most = min(count, np.unique(labels, return_counts=True)[1].min())
+    if parts <= most and count <= _FOLDED:
         folds = StratifiedGroupKFold(parts, shuffle=True, random_state=seed)
         for _, rows in folds.split(labels, labels, codes):
             fold = np.isin(np.arange(count), codes[rows])
