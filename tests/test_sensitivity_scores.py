@@ -3,6 +3,7 @@
 import math
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from sensitivity_heads import SPEC, closed_form, head_params, patterns
@@ -17,6 +18,7 @@ from evojax_prune.sensitivity import (
     power_mean,
     random_scores,
     rank_units,
+    scores,
     sensitivities,
     unit_moments,
     weight_norms,
@@ -91,9 +93,9 @@ def test_what_is_pruned_scores_nothing_and_ranks_last():
         for weighting in ("none", "std", "input"):
             ours = sensitivities(params, x, p=PS, layer=layer, weighting=weighting)
             for p in PS:
-                scores = ours.scores(p)
-                assert (scores[~active] == 0).all()
-                order = rank_units(scores, active)
+                found = ours.scores(p)
+                assert (found[~active] == 0).all()
+                order = rank_units(found, active)
                 assert active[order[: active.sum()]].all()
 
 
@@ -169,3 +171,26 @@ def test_a_dense_mask_changes_nothing():
     np.testing.assert_array_equal(
         sensitivities(masked, x).per_output, sensitivities(params, x).per_output
     )
+
+
+def test_the_largest_study_fits_in_two_gigabytes():
+    # Whatever N is, what exists at once is one chunk in the making, one being added and the sums.
+    features, classes, patterns = 2048, 100, 50_000
+    spec = HeadSpec(features, (512,), classes, (False, True))
+    params = init_params(spec, 0)
+    size = scores._chunk_size(patterns, 4 * classes * features, None)
+    memory = (
+        scores._reduce_chunk.lower(
+            params,
+            jax.ShapeDtypeStruct((size, features), jnp.float32),
+            size,
+            jax.ShapeDtypeStruct((classes, features), jnp.float32),
+            layer=0,
+            of="probabilities",
+            ps=(1.0, 2.0, 3.0),
+            times_input=False,
+        )
+        .compile()
+        .memory_analysis()
+    )
+    assert memory.temp_size_in_bytes + memory.output_size_in_bytes < 200 * 2**20

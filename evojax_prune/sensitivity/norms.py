@@ -126,19 +126,28 @@ def chunk_power_sums(
     Returns:
         Largest magnitude with this chunk, and for each p the sum of ``(|v| / that) ** p``.
     """
-    magnitude = jnp.abs(values)
-    peak = jnp.maximum(peak, _tree(jnp.maximum, magnitude))
-    ratio = magnitude / jnp.where(peak > 0, peak, 1)[None]
-    return peak, [_tree(jnp.add, _raise(ratio, p)) for p in ps]
+    fan_in = min(FAN_IN, len(values))
+    groups = values.reshape(-1, fan_in, *values.shape[1:])
+
+    def highest(group: jax.Array) -> jax.Array:
+        return _pairwise(jnp.maximum, [jnp.abs(row) for row in group])
+
+    peak = jnp.maximum(peak, _tree(jnp.maximum, jax.lax.map(highest, groups)))
+    scale = jnp.where(peak > 0, peak, 1)
+
+    def power_sums(group: jax.Array) -> list[jax.Array]:
+        ratios = [jnp.abs(row) / scale for row in group]
+        return [_pairwise(jnp.add, [_raise(ratio, p) for ratio in ratios]) for p in ps]
+
+    # A group at a time: over the whole chunk XLA would write every power out before adding.
+    return peak, [_tree(jnp.add, sums) for sums in jax.lax.map(power_sums, groups)]
 
 
 def _raise(ratio: jax.Array, p: float) -> jax.Array:
-    if p == 1:
-        return ratio
-    if p == 2:
-        return ratio * ratio
-    # exp(p log r) vectorises, pow does not. A rounding of p log r is divided by p again at the end.
-    return jnp.exp(p * jnp.log(ratio))
+    # A rounding error of p units in the last place is divided by p again when the root is taken.
+    if p.is_integer():
+        return jax.lax.integer_pow(ratio, int(p))
+    return jnp.exp(p * jnp.log(ratio))  # vectorises on CPU, which pow does not
 
 
 def _tree(combine: Callable[[jax.Array, jax.Array], jax.Array], x: jax.Array) -> jax.Array:
