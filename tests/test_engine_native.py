@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import dataclasses
+import itertools
 
 import hypothesis.strategies as st
 import jax
@@ -38,7 +39,7 @@ def make_problem(widths, rows, epochs, *, seed=0, bias=None) -> Problem:
     x = np.maximum(centres[y] + 0.5 * rng.standard_normal((rows, widths[0])) + 0.2, 0)
     bias = bias or (True,) * (len(widths) - 1)
     layers = []
-    for has_bias, (a, b) in zip(bias, zip(widths, widths[1:], strict=False), strict=True):
+    for has_bias, (a, b) in zip(bias, itertools.pairwise(widths), strict=True):
         limit = np.sqrt(6 / max(a + b, 1))
         kernel = rng.uniform(-limit, limit, (a, b)).astype(np.float32)
         layers.append((kernel, rng.normal(0, 0.1, b).astype(np.float32) if has_bias else None))
@@ -204,7 +205,13 @@ def test_losses_equal_float64_program(case):
 @pytest.mark.parametrize("dual", [False, True])
 @pytest.mark.parametrize(
     ("widths", "rows", "batch"),
-    [((30, 40, 2), 20, 32), ((20, 30, 1000), 150, 32), ((600, 9, 5), 900, 50), ((7, 1, 1, 3), 65, 8)],
+    [
+        ((30, 40, 2), 20, 32),
+        ((20, 30, 1000), 150, 32),
+        ((600, 9, 5), 900, 50),
+        ((7, 1, 1, 3), 65, 8),
+        ((128, 260, 200, 100), 300, 32),
+    ],
 )
 def test_extreme_shapes(dual, widths, rows, batch):
     protocol = dataclasses.replace(LONG, batch_size=batch, epochs=5)
@@ -306,7 +313,6 @@ def test_wrong_arrays_are_refused():
     good = (state, problem.x, None, problem.y, problem.order, LONG)
     bad = {
         "inputs": (1, problem.x[:, :9]),
-        "z0": (2, problem.x),
         "labels": (3, problem.y + 3),
         "order": (4, problem.order + 1),
         "plain SGD": (5, dataclasses.replace(LONG, optimizer="adam")),
@@ -316,5 +322,8 @@ def test_wrong_arrays_are_refused():
         arguments[place] = value
         with pytest.raises(ValueError, match=message):
             native.train_epochs(*arguments)
+    dual = native.init_state(problem.layers, rows=30, dual=True)
+    with pytest.raises(ValueError, match="z0 has shape None"):
+        native.train_epochs(dual, problem.x @ problem.x.T, None, problem.y, problem.order, LONG)
     with pytest.raises(ValueError, match="layer 1 takes 10 inputs"):
         native.init_state([problem.layers[0], problem.layers[0]], rows=30, dual=False)

@@ -4,7 +4,15 @@ Optional: it is compiled when the package is installed on a machine with a C com
 release the GIL, so that one Python thread a core trains one member each.
 """
 
-from evojax_prune.engine.native.library import available, why_unavailable
+from evojax_prune.engine.native.library import available, instructions, why_unavailable
 from evojax_prune.engine.native.member import MemberState, best, init_state, train_epochs
 
-__all__ = ["MemberState", "available", "best", "init_state", "train_epochs", "why_unavailable"]
+__all__ = [
+    "MemberState",
+    "available",
+    "best",
+    "init_state",
+    "instructions",
+    "train_epochs",
+    "why_unavailable",
+]

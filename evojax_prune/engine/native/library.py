@@ -9,6 +9,7 @@ from pathlib import Path
 
 FLOATS = ctypes.POINTER(ctypes.c_float)
 INTS = ctypes.POINTER(ctypes.c_int32)
+DOUBLES = ctypes.POINTER(ctypes.c_double)
 
 
 class Layer(ctypes.Structure):
@@ -31,7 +32,6 @@ class Member(ctypes.Structure):
 
     _fields_ = (
         ("inputs", FLOATS),
-        ("z0", FLOATS),
         ("labels", INTS),
         ("order", INTS),
         ("rows", ctypes.c_int32),
@@ -42,12 +42,14 @@ class Member(ctypes.Structure):
         ("momentum", ctypes.c_double),
         ("decay", ctypes.c_double),
         ("min_delta", ctypes.c_double),
-        ("lookahead", ctypes.c_double),
         ("batch_size", ctypes.c_int32),
         ("nesterov", ctypes.c_int32),
         ("patience", ctypes.c_int32),
         ("restore_best", ctypes.c_int32),
         ("layers", ctypes.POINTER(Layer)),
+        ("rest", FLOATS),
+        ("drift", FLOATS),
+        ("best_a", FLOATS),
         ("scale", ctypes.c_double),
         ("step", ctypes.c_int64),
         ("best_loss", ctypes.c_float),
@@ -55,7 +57,7 @@ class Member(ctypes.Structure):
         ("stopped", ctypes.c_int32),
         ("epochs_before", ctypes.c_int32),
         ("epochs_run", ctypes.c_int32),
-        ("losses", ctypes.POINTER(ctypes.c_double)),
+        ("losses", DOUBLES),
     )
 
 
@@ -64,10 +66,18 @@ def load(path: Path) -> ctypes.CDLL:
 
     Raises:
         OSError: the file is missing, or built for another machine.
+        AttributeError: the file is something else.
     """
     library = ctypes.CDLL(str(path))
     library.ep_train.argtypes = [ctypes.POINTER(Member)]
     library.ep_train.restype = ctypes.c_int
+    library.ep_floats.argtypes = [ctypes.c_int32, ctypes.c_int32]
+    library.ep_floats.restype = ctypes.c_int64
+    for function in (library.ep_pack, library.ep_unpack):
+        function.argtypes = [FLOATS, ctypes.c_int32, ctypes.c_int32, ctypes.c_int32, FLOATS]
+        function.restype = None
+    library.ep_instructions.argtypes = []
+    library.ep_instructions.restype = ctypes.c_char_p
     return library
 
 
@@ -82,8 +92,8 @@ def _find() -> tuple[ctypes.CDLL | None, str]:
             except (OSError, AttributeError) as error:
                 return None, f"the compiled kernel {path} cannot be loaded: {error}"
     return None, (
-        "the compiled kernel is not there: the package was installed without a C compiler;"
-        " install one and install the package again"
+        "the compiled kernel is not there: the package was installed without a C compiler"
+        " (gcc or clang); install one, then the package again"
     )
 
 
@@ -107,3 +117,8 @@ def kernel() -> ctypes.CDLL:
     if library is None:
         raise RuntimeError(reason)
     return library
+
+
+def instructions() -> str:
+    """The instruction set that the kernel uses on this processor."""
+    return str(kernel().ep_instructions().decode())

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from evojax_prune.engine.native.library import FLOATS, INTS, Layer, Member, kernel
+from evojax_prune.engine.native import panels
+from evojax_prune.engine.native.library import DOUBLES, INTS, Layer, Member, kernel
 from evojax_prune.protocol import Protocol
 
 Pair = tuple[np.ndarray, np.ndarray | None]
@@ -16,15 +17,38 @@ Pair = tuple[np.ndarray, np.ndarray | None]
 
 
 @dataclasses.dataclass
-class LayerState:
-    """Buffers of one layer: weights, velocity and best weights, of its kernel and of its bias."""
+class Bias:
+    """A layer's bias ``float32 [out]``, its velocity and its best values."""
 
-    w: np.ndarray
-    v: np.ndarray
-    best_w: np.ndarray
-    bias: np.ndarray | None
-    bias_v: np.ndarray | None
-    best_bias: np.ndarray | None
+    now: np.ndarray
+    velocity: np.ndarray
+    best: np.ndarray
+
+
+@dataclasses.dataclass
+class LayerState:
+    """One layer in the kernel's layout: weights, velocity, best weights.
+
+    In dual form the first layer holds its preactivations of all training rows and their velocity
+    instead, from the first call of :func:`train_epochs` on.
+    """
+
+    inputs: int
+    outputs: int
+    now: np.ndarray | None
+    velocity: np.ndarray | None
+    best: np.ndarray | None
+    bias: Bias | None
+
+
+@dataclasses.dataclass
+class DualWeights:
+    """``A [N, H]`` of the dual form, in the coordinates that ``train.h`` explains."""
+
+    rest: np.ndarray
+    drift: np.ndarray
+    best: np.ndarray
+    scale: float = 1.0
 
 
 @dataclasses.dataclass
@@ -32,10 +56,9 @@ class MemberState:
     """Training state of one member, changed in place by :func:`train_epochs`.
 
     Attributes:
-        dual: the first layer is learned as ``A [N, H]``: ``W1 = W1_0 + X^T A``.
         rows: training rows N.
-        layers: buffers of each layer, the first one's in the kernel's own coordinates.
-        scale: factor on the first layer's velocity.
+        layers: buffers of each layer.
+        dual: what the first layer learns in dual form, ``W1 = W1_0 + X^T A``; None in primal form.
         step: steps taken.
         epochs: epochs run.
         best_loss: lowest training loss in nats, as early stopping counts it.
@@ -44,10 +67,9 @@ class MemberState:
         losses: mean training loss of every epoch run, in nats.
     """
 
-    dual: bool
     rows: int
     layers: list[LayerState]
-    scale: float = 1.0
+    dual: DualWeights | None
     step: int = 0
     epochs: int = 0
     best_loss: float = float("inf")
@@ -67,12 +89,17 @@ def init_state(layers: Sequence[Pair], *, rows: int, dual: bool) -> MemberState:
 
     Raises:
         ValueError: fewer than two layers, or shapes that do not fit together.
+        RuntimeError: the kernel is not available.
     """
     _check_layers(layers)
-    buffers = [_buffers(kernel, bias) for kernel, bias in layers]
-    if dual:
-        buffers[0] = _buffers(np.zeros((rows, layers[0][0].shape[1]), np.float32), None)
-    return MemberState(dual, rows, buffers)
+    (first, first_bias), *rest = layers
+    later = [_layer_state(weights, bias, transposed=False) for weights, bias in rest]
+    if not dual:
+        return MemberState(rows, [_layer_state(first, first_bias, transposed=True), *later], None)
+    outputs = first.shape[1]
+    weights = DualWeights(*(panels.aligned_zeros(rows * outputs) for _ in range(3)))
+    layer = LayerState(first.shape[0], outputs, None, None, None, None)
+    return MemberState(rows, [layer, *later], weights)
 
 
 def train_epochs(
@@ -86,13 +113,15 @@ def train_epochs(
     """Trains a member in place through some epochs, until it stops.
 
     Several calls give exactly what one call with all epochs gives. Thread-safe for different
-    states; ``inputs``, ``z0``, ``y`` and ``order`` are only read.
+    states; ``inputs``, ``z0``, ``y`` and ``order`` are only read, and not copied if they are
+    contiguous arrays of the types below.
 
     Args:
         state: the member, from :func:`init_state`.
         inputs: features ``X float32 [N, F]``; in dual form the Gram matrix ``K float32 [N, N]``,
             which is ``X X^T``, plus 1 where the first layer has a bias.
-        z0: dual form: first preactivations at the start, ``X W1_0 + b_0``, ``float32 [N, H]``.
+        z0: dual form: first preactivations at the start, ``X W1_0 + b_0``, ``float32 [N, H]``;
+            read in the first call only.
         y: labels ``int32 [N]``.
         order: rows in the order in which each epoch visits them, ``int32 [E, N]``.
         protocol: the recipe; ``optimizer`` must be ``"sgd"`` and ``input_noise`` 0.
@@ -106,42 +135,46 @@ def train_epochs(
     if state.stopped or epochs <= 0:
         state.stopped = state.stopped or state.epochs >= protocol.epochs
         return
-    inputs, y, order = _float(inputs), _int(y), _int(order[:epochs])
-    z0 = _float(z0) if z0 is not None else np.zeros((0, 0), np.float32)
-    _check_arrays(state, inputs, z0, y, order)
+    inputs = np.ascontiguousarray(inputs, np.float32)
+    y = np.ascontiguousarray(y, np.int32)
+    order = np.ascontiguousarray(order[:epochs], np.int32)
+    _check_arrays(state, inputs, y, order)
+    _start_dual(state, z0)
     losses = np.zeros(epochs, np.float64)
     layers = (Layer * len(state.layers))(*map(_layer, state.layers))
-    m = protocol.momentum
+    dual = state.dual
     member = Member(
-        inputs=_floats(inputs),
-        z0=_floats(z0),
+        inputs=panels.floats(inputs),
         labels=y.ctypes.data_as(INTS),
         order=order.ctypes.data_as(INTS),
         rows=state.rows,
         epochs=epochs,
         n_layers=len(layers),
-        dual=state.dual,
+        dual=dual is not None,
         learning_rate=protocol.learning_rate,
-        momentum=m,
+        momentum=protocol.momentum,
         decay=protocol.decay,
         min_delta=protocol.min_delta,
-        lookahead=(m * m if protocol.nesterov else m) / (1.0 - m),
         batch_size=min(protocol.batch_size, state.rows),
         nesterov=protocol.nesterov,
         patience=protocol.patience,
         restore_best=protocol.restore_best,
         layers=layers,
-        scale=state.scale,
+        rest=panels.floats(dual.rest if dual else None),
+        drift=panels.floats(dual.drift if dual else None),
+        best_a=panels.floats(dual.best if dual else None),
+        scale=dual.scale if dual else 1.0,
         step=state.step,
         best_loss=state.best_loss,
         wait=state.wait,
         epochs_before=state.epochs,
-        losses=losses.ctypes.data_as(ctypes.POINTER(ctypes.c_double)),
+        losses=losses.ctypes.data_as(DOUBLES),
     )
     if kernel().ep_train(ctypes.byref(member)) != 0:
         raise MemoryError("no memory for training a member in the native kernel")
-    state.scale, state.step, state.wait = member.scale, member.step, member.wait
-    state.best_loss = member.best_loss
+    if dual:
+        dual.scale = member.scale
+    state.step, state.wait, state.best_loss = member.step, member.wait, member.best_loss
     state.epochs += member.epochs_run
     state.losses += losses[: member.epochs_run].tolist()
     state.stopped = bool(member.stopped) or state.epochs >= protocol.epochs
@@ -150,78 +183,100 @@ def train_epochs(
 def best(state: MemberState) -> tuple[np.ndarray, np.ndarray | None, list[Pair]]:
     """What the member has learned: the best epoch's weights, or the last ones.
 
+    Before the first epoch these are the initial weights.
+
     Returns:
         In dual form ``A [N, H]`` and None, else the first kernel and its bias; then kernel and
         bias of each later layer.
     """
     first, *rest = state.layers
-    return first.best_w, first.best_bias, [(layer.best_w, layer.best_bias) for layer in rest]
+    later = [(_best_kernel(layer, transposed=False), _best_bias(layer)) for layer in rest]
+    if state.dual:
+        return state.dual.best.reshape(state.rows, first.outputs), None, later
+    return _best_kernel(first, transposed=True), _best_bias(first), later
 
 
-def _buffers(kernel: np.ndarray, bias: np.ndarray | None) -> LayerState:
-    w = np.array(kernel, np.float32, order="C")
-    if bias is None:
-        return LayerState(w, np.zeros_like(w), w.copy(), None, None, None)
-    b = np.array(bias, np.float32, order="C")
-    return LayerState(w, np.zeros_like(w), w.copy(), b, np.zeros_like(b), b.copy())
+def _layer_state(weights: np.ndarray, bias: np.ndarray | None, *, transposed: bool) -> LayerState:
+    now = panels.pack(weights, transposed=transposed)
+    best = panels.aligned_empty(now.size)
+    best[:] = now
+    pair = None
+    if bias is not None:
+        pair = Bias(bias.astype(np.float32), np.zeros(len(bias), np.float32), bias.copy())
+    return LayerState(*weights.shape, now, panels.aligned_zeros(now.size), best, pair)
+
+
+def _start_dual(state: MemberState, z0: np.ndarray | None) -> None:
+    """Before the first step: the preactivations of all training rows."""
+    first = state.layers[0]
+    if state.dual is None or first.now is not None:
+        return
+    wanted = (state.rows, first.outputs)
+    if z0 is None or z0.shape != wanted:
+        raise ValueError(f"z0 has shape {None if z0 is None else z0.shape}, expected {wanted}")
+    first.now = panels.pack(z0, transposed=True)
+    first.velocity = panels.aligned_zeros(first.now.size)
 
 
 def _layer(layer: LayerState) -> Layer:
+    bias = layer.bias
     return Layer(
-        *layer.w.shape,
-        *map(_floats, (layer.w, layer.v, layer.best_w)),
-        *map(_floats, (layer.bias, layer.bias_v, layer.best_bias)),
+        layer.inputs,
+        layer.outputs,
+        *map(panels.floats, (layer.now, layer.velocity, layer.best)),
+        *map(panels.floats, (bias.now, bias.velocity, bias.best) if bias else (None,) * 3),
     )
 
 
-def _floats(array: np.ndarray | None) -> ctypes._Pointer[ctypes.c_float] | None:
-    return None if array is None else array.ctypes.data_as(FLOATS)
+def _best_kernel(layer: LayerState, *, transposed: bool) -> np.ndarray:
+    assert layer.best is not None
+    return panels.unpack(layer.best, (layer.inputs, layer.outputs), transposed=transposed)
 
 
-def _float(array: np.ndarray) -> np.ndarray:
-    return np.ascontiguousarray(array, np.float32)
-
-
-def _int(array: np.ndarray) -> np.ndarray:
-    return np.ascontiguousarray(array, np.int32)
+def _best_bias(layer: LayerState) -> np.ndarray | None:
+    return layer.bias.best if layer.bias else None
 
 
 def _check_layers(layers: Sequence[Pair]) -> None:
     if len(layers) < 2:
         raise ValueError(f"a head has at least two layers, got {len(layers)}")
-    for i, (kernel, bias) in enumerate(layers):
-        if i and kernel.shape[0] != layers[i - 1][0].shape[1]:
-            raise ValueError(f"layer {i} takes {kernel.shape[0]} inputs, the one before gives"
-                             f" {layers[i - 1][0].shape[1]}")
-        if bias is not None and bias.shape != kernel.shape[1:]:
-            raise ValueError(f"layer {i} has a bias of shape {bias.shape} and a kernel of shape"
-                             f" {kernel.shape}")
+    for i, (weights, bias) in enumerate(layers):
+        if i and weights.shape[0] != layers[i - 1][0].shape[1]:
+            raise ValueError(
+                f"layer {i} takes {weights.shape[0]} inputs,"
+                f" the one before gives {layers[i - 1][0].shape[1]}"
+            )
+        if bias is not None and bias.shape != weights.shape[1:]:
+            raise ValueError(
+                f"layer {i} has a bias of shape {bias.shape} and a kernel of shape {weights.shape}"
+            )
 
 
 def _check_protocol(protocol: Protocol) -> None:
     if protocol.optimizer != "sgd" or protocol.input_noise:
-        raise ValueError("the native kernel trains by plain SGD without input noise, not by"
-                         f" optimizer {protocol.optimizer!r}, noise {protocol.input_noise}")
+        raise ValueError(
+            "the native kernel trains by plain SGD without input noise,"
+            f" not by optimizer {protocol.optimizer!r} with noise {protocol.input_noise}"
+        )
     if not 0.0 <= protocol.momentum < 1.0 or protocol.batch_size < 1:
-        raise ValueError(f"momentum {protocol.momentum} must be in [0, 1) and batch size"
-                         f" {protocol.batch_size} at least 1")
+        raise ValueError(
+            f"momentum {protocol.momentum} must be in [0, 1)"
+            f" and batch size {protocol.batch_size} at least 1"
+        )
 
 
-def _check_arrays(
-    state: MemberState, inputs: np.ndarray, z0: np.ndarray, y: np.ndarray, order: np.ndarray
-) -> None:
+def _check_arrays(state: MemberState, inputs: np.ndarray, y: np.ndarray, order: np.ndarray) -> None:
     """The kernel trusts its pointers, so nothing may pass here that it would read past."""
-    rows, first = state.rows, state.layers[0].w
+    rows = state.rows
     expected = {
-        "inputs": (inputs.shape, (rows, rows if state.dual else first.shape[0])),
-        "z0": (z0.shape, (rows, first.shape[1]) if state.dual else (0, 0)),
+        "inputs": (inputs.shape, (rows, rows if state.dual else state.layers[0].inputs)),
         "y": (y.shape, (rows,)),
         "order": (order.shape, (len(order), rows)),
     }
     for name, (shape, wanted) in expected.items():
         if shape != wanted:
             raise ValueError(f"{name} has shape {shape}, expected {wanted}")
-    classes = state.layers[-1].w.shape[1]
+    classes = state.layers[-1].outputs
     if rows == 0 or y.min() < 0 or y.max() >= classes:
         raise ValueError(f"labels must be in [0, {classes}) and there must be training rows")
     if order.min() < 0 or order.max() >= rows:
