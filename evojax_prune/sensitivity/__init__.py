@@ -20,6 +20,13 @@ from evojax_prune.sensitivity.levels import (
     volatility,
 )
 from evojax_prune.sensitivity.norms import norm_name, power_mean
+from evojax_prune.sensitivity.pruning import (
+    LAYERS,
+    LayerScores,
+    keep_genomes,
+    mean_over_folds,
+    sensitivity_genomes,
+)
 from evojax_prune.sensitivity.ranking import (
     jaccard,
     keep_best,
@@ -30,7 +37,9 @@ from evojax_prune.sensitivity.ranking import (
 from evojax_prune.sensitivity.scores import Sensitivities, sensitivities, unit_moments
 
 __all__ = [
+    "LAYERS",
     "REDUCTION_LEVELS",
+    "LayerScores",
     "Sensitivities",
     "Volatility",
     "activation_means",
@@ -38,13 +47,16 @@ __all__ = [
     "gradient_times_input",
     "jaccard",
     "keep_best",
+    "keep_genomes",
     "kept_count",
+    "mean_over_folds",
     "norm_name",
     "power_mean",
     "random_scores",
     "rank_correlation",
     "rank_units",
     "sensitivities",
+    "sensitivity_genomes",
     "smallest_within_error",
     "standard_error",
     "unit_moments",

@@ -1,0 +1,102 @@
+"""From trained dense heads to the genomes that keep their most sensitive units."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from evojax_prune.heads import Params
+from evojax_prune.sensitivity.jacobian import Output
+from evojax_prune.sensitivity.ranking import keep_best
+from evojax_prune.sensitivity.scores import Weighting, sensitivities
+from evojax_prune.splits import FeatureSplits
+from evojax_prune.words import Mode
+
+LAYERS: dict[Mode, tuple[int, ...]] = {
+    "features": (0,),
+    "fc1": (1,),
+    "fc2": (2,),
+    "both": (1, 2),
+}
+"""Layers whose units each mode prunes, in the order of the genome's bits: 0 the features, i the
+i-th hidden layer."""
+
+LayerScores = tuple[np.ndarray, ...]
+"""``float64 [U]`` for each pruned layer."""
+
+
+def keep_genomes(scores: LayerScores, keeps: Sequence[float]) -> np.ndarray:
+    """Genomes that keep the best units of every pruned layer, one genome a fraction.
+
+    Each layer keeps the same fraction of its own units: scores of different layers are not in the
+    same units, so one order over all of them would mean little.
+
+    Args:
+        scores: the scores of each pruned layer's units, higher is better.
+        keeps: fractions to keep, each in (0, 1].
+
+    Returns:
+        ``bool [len(keeps), G]``.
+
+    Raises:
+        UserError: a fraction outside (0, 1], NaN scores.
+    """
+    return np.stack([np.concatenate([keep_best(s, keep) for s in scores]) for keep in keeps])
+
+
+def mean_over_folds(
+    score: Callable[[Params, np.ndarray, int], np.ndarray],
+    heads: Sequence[Params],
+    splits: Sequence[FeatureSplits],
+    mode: Mode,
+) -> LayerScores:
+    """Scores of every pruned layer, each head scored on its own fold's training rows.
+
+    Args:
+        score: gives ``float64 [U]`` for a head, features ``[N, F]`` and a layer.
+        heads: a trained dense head a fold; its parameters.
+        splits: the folds. Only training rows are looked at.
+        mode: decides the layers.
+    """
+    return tuple(
+        np.mean([score(h, s.train.x, layer) for h, s in zip(heads, splits, strict=True)], axis=0)
+        for layer in LAYERS[mode]
+    )
+
+
+def sensitivity_genomes(
+    heads: Sequence[Params],
+    splits: Sequence[FeatureSplits],
+    mode: Mode,
+    keeps: Sequence[float],
+    *,
+    p: float = 2.0,
+    p_outputs: float | None = None,
+    of: Output = "probabilities",
+    weighting: Weighting = "none",
+) -> np.ndarray:
+    """Genomes that keep the units the outputs depend on most.
+
+    Args:
+        heads: a trained dense head a fold.
+        splits: the folds; sensitivities are taken over the training rows.
+        mode: what is pruned.
+        keeps: fractions to keep, one genome each.
+        p: exponent over the patterns.
+        p_outputs: exponent over the outputs; the same as ``p`` if not given.
+        of: outputs that are derived.
+        weighting: what every sensitivity is multiplied by.
+
+    Returns:
+        ``bool [len(keeps), G]``, as :func:`evojax_prune.masks.decode` takes them.
+
+    Raises:
+        UserError: features or a head without sensitivities, a bad norm or fraction.
+    """
+
+    def score(params: Params, x: np.ndarray, layer: int) -> np.ndarray:
+        found = sensitivities(params, x, p=p, layer=layer, of=of, weighting=weighting)
+        return found.scores(p, p_outputs)
+
+    return keep_genomes(mean_over_folds(score, heads, splits, mode), keeps)
