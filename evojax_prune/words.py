@@ -15,3 +15,12 @@ Selection = Literal["holdout", "test-half", "test", "kfold"]
 
 Fitness = Literal["accuracy", "cross-entropy"]
 """What the search maximises on the selection split (of the cross-entropy, its negative)."""
+
+Parents = Literal["nam", "roulette", "tournament"]
+"""How a genetic algorithm chooses a pair of parents; ``nam``: negative assortative mating."""
+
+Crossover = Literal["uniform", "one-point"]
+"""How a genetic algorithm mixes a pair's bits."""
+
+Mutation = Literal["coin", "per-bit"]
+"""How a genetic algorithm flips children's bits: one bit or none, or each bit by itself."""
