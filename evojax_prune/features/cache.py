@@ -1,0 +1,154 @@
+"""Features kept on disk, one file for each data split and way of making them.
+
+A file is named by a digest of its key, which tells everything that its content follows from; so it
+never goes stale, and may be deleted at any time. It is written beside its place and then moved
+there, so that two processes may write the same one at once. What is read is checked first.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import logging
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+log = logging.getLogger("evojax_prune")
+
+FORMAT = 1
+"""Raise when the layout of the files changes; older ones are then not looked at."""
+
+Key = dict[str, str | int]
+"""What the features follow from: data, backbone, weights, image size, preprocessing."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """Features of one split, and what else a run needs of its data set.
+
+    Attributes:
+        features: ``float32 [n, F]``.
+        labels: ``int32 [n]`` in [0, C).
+        paths: path of each image below the data folder; None where images have no names.
+        classes: class names, C of them.
+        name: the data set's name.
+        version: the data set's version.
+    """
+
+    features: np.ndarray
+    labels: np.ndarray
+    paths: tuple[str, ...] | None
+    classes: tuple[str, ...]
+    name: str
+    version: str
+
+
+def folder(given: Path | None = None) -> Path:
+    """Where the cache is: as given, else ``$EVOJAX_PRUNE_CACHE``, else the user's cache folder."""
+    if given is not None:
+        return given
+    if named := os.environ.get("EVOJAX_PRUNE_CACHE"):
+        return Path(named).expanduser()
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("evojax_prune"))
+
+
+def path_of(cache: Path, key: Key) -> Path:
+    """The file that holds the features of a key."""
+    digest = hashlib.sha256(_json({"format": FORMAT, **key}).encode()).hexdigest()
+    return cache / f"features-{digest[:32]}.safetensors"
+
+
+def read(cache: Path, key: Key) -> Entry | None:
+    """The features of a key; None where there are none, or with a notice where they are damaged."""
+    path = path_of(cache, key)
+    if not path.is_file():
+        return None
+    try:
+        return _read(path, key)
+    except Exception as error:  # damage takes any form
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        log.warning("cached features %s are not used, but computed again: %s", path, reason)
+        return None
+
+
+def write(cache: Path, key: Key, entry: Entry) -> None:
+    """Keep the features of a key; a cache that cannot be written costs a notice, not the run."""
+    path = path_of(cache, key)
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=cache, prefix=".", suffix=".part")
+        os.close(handle)
+        try:
+            _write(Path(temporary), key, entry)
+            os.replace(temporary, path)
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(temporary)
+    except Exception as error:  # the disk's or safetensors' own
+        notice = "features cannot be cached in %s, the next run computes them again: %s"
+        log.warning(notice, cache, error)
+
+
+def _write(path: Path, key: Key, entry: Entry) -> None:
+    from safetensors.numpy import save_file
+
+    about = _json(
+        {
+            "key": key,
+            "paths": entry.paths is not None,
+            "classes": entry.classes,
+            "name": entry.name,
+            "version": entry.version,
+        }
+    )
+    # Paths can be many: as a tensor, for the header of a safetensors file is bounded.
+    paths = "\0".join(entry.paths or ()).encode("utf-8", "surrogateescape")
+    tensors: dict[str, np.ndarray] = {
+        "features": np.ascontiguousarray(entry.features, np.float32),
+        "labels": np.ascontiguousarray(entry.labels, np.int32),
+        "paths": np.frombuffer(paths, np.uint8),
+    }
+    save_file(tensors, path, metadata={"about": about, "checksum": _checksum(about, tensors)})
+
+
+def _read(path: Path, key: Key) -> Entry:
+    from safetensors import safe_open
+
+    with safe_open(path, "numpy") as file:
+        metadata: dict[str, str] = file.metadata() or {}
+        tensors = {name: file.get_tensor(name) for name in ("features", "labels", "paths")}
+    about = metadata["about"]
+    if metadata["checksum"] != _checksum(about, tensors):
+        raise ValueError("the checksum does not match")
+    told: dict[str, Any] = json.loads(about)
+    if told["key"] != key:
+        raise ValueError("the key does not match")
+    paths = tensors["paths"].tobytes().decode("utf-8", "surrogateescape")
+    return Entry(
+        features=tensors["features"],
+        labels=tensors["labels"],
+        paths=tuple(paths.split("\0")) if told["paths"] else None,
+        classes=tuple(told["classes"]),
+        name=told["name"],
+        version=told["version"],
+    )
+
+
+def _checksum(about: str, tensors: dict[str, np.ndarray]) -> str:
+    digest = hashlib.sha256(about.encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype.str} {tensor.shape} ".encode())
+        digest.update(tensor.data if tensor.size else b"")
+    return digest.hexdigest()
+
+
+def _json(content: dict[str, Any]) -> str:
+    return json.dumps(content, sort_keys=True)
