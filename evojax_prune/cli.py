@@ -260,7 +260,7 @@ def _flag(name: str, flag: str, field: FieldInfo, default: Any) -> tuple[str, An
         metavar=_metavar(field),
         help_behavior_hint=f"(default: {_shown(default)})",
     )
-    kind = tuple[str, ...] | None if _is_tuple(field.annotation) else str | None
+    kind = tuple[str, ...] | None if _is_many(field.annotation) else str | None
     return name, Annotated[kind, shown], dataclasses.field(default=None)
 
 
@@ -284,20 +284,21 @@ def _members(annotation: Any) -> list[Any]:
     return [annotation]
 
 
-def _is_tuple(annotation: Any) -> bool:
-    return any(typing.get_origin(m) is tuple for m in _members(annotation))
+def _is_many(annotation: Any) -> bool:
+    """Whether a flag takes several words."""
+    return any(typing.get_origin(m) in (tuple, dict) for m in _members(annotation))
 
 
 def _metavar(field: FieldInfo) -> str:
     extra = field.json_schema_extra
     if isinstance(extra, dict) and "metavar" in extra:
         return str(extra["metavar"])
-    if _is_tuple(field.annotation):
+    if _is_many(field.annotation):
         return "INT [INT ...]"
     kind = _members(field.annotation)[0]
     if typing.get_origin(kind) is typing.Literal:
         return "{" + ",".join(typing.get_args(kind)) + "}"
-    return {int: "INT", float: "FLOAT", Path: "PATH"}.get(kind, "TEXT")
+    return {int: "INT", float: "FLOAT", bool: "{true,false}", Path: "PATH"}.get(kind, "TEXT")
 
 
 def _flag_names() -> list[str]:

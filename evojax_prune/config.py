@@ -10,14 +10,39 @@ import dataclasses
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from evojax_prune.errors import UserError
 from evojax_prune.protocol import PAPER, SEARCH, Protocol
-from evojax_prune.words import Fitness, Grain, Mode, Selection
+from evojax_prune.search import options as genetics
+from evojax_prune.words import Crossover, Fitness, Grain, Mode, Mutation, Parents, Selection
 
 Preset = Literal["default", "paper"]
 UserPath = Annotated[Path, AfterValidator(Path.expanduser)]
+Unit = Annotated[float, Field(ge=0, le=1)]
+
+
+def _assignments(value: Any) -> Any:
+    """``("a=1", "b=2")``, as flags have it, as a mapping."""
+    if not isinstance(value, tuple | list):
+        return value
+    pairs = [str(part).partition("=") for part in value]
+    if not all(name and equals for name, equals, _ in pairs):
+        raise ValueError(
+            f"strategy_options is {' '.join(map(str, value))}, expected NAME=VALUE ..."
+        )
+    return {name: number for name, _, number in pairs}
+
+
+StrategyOptions = Annotated[dict[str, float], BeforeValidator(_assignments)]
 
 
 def metavar(name: str) -> dict[str, Any]:
@@ -181,6 +206,51 @@ class SearchOptions(Options):
         300, description="budget: heads trained by the search protocol; a known genome is free"
     )
     population: int = Field(40, ge=2, description="genomes in the population")
+    density: tuple[Unit, Unit] = Field(
+        (0.0, 1.0),
+        description="each initial genome's active fraction is drawn uniformly between these two; "
+        "twice the same number fixes it",
+        json_schema_extra=metavar("LOW HIGH"),
+    )
+    children: int | None = Field(
+        None,
+        ge=2,
+        description="genomes bred in a generation (generational, steady-state); if not given half "
+        "the population, and 2 for steady-state",
+    )
+    parents: Parents | None = Field(
+        None,
+        description="how parents are chosen (generational, steady-state); nam: negative "
+        "assortative mating; if not given tournament, and nam for steady-state",
+    )
+    tournament_size: int = Field(2, ge=1, description="genomes in a tournament")
+    crossover: Crossover | None = Field(
+        None, description="of two parents (generational, steady-state); uniform if not given"
+    )
+    mutation: Mutation | None = Field(
+        None,
+        description="coin: one bit of a child flips or none; per-bit: each bit by itself "
+        "(generational, steady-state); if not given per-bit, and coin for steady-state",
+    )
+    mutation_rate: Unit | None = Field(
+        None,
+        description="probability of the coin, 0.07 if not given, or of each bit, 3 / genome length",
+    )
+    elitism: bool | None = Field(
+        None,
+        description="the best overwrites the worst after each generation, as the reference does "
+        "(steady-state); false if not given",
+    )
+    ties: bool | None = Field(
+        None,
+        description="a child also beats a genome of its own fitness with more active bits "
+        "(steady-state); true if not given",
+    )
+    strategy_options: StrategyOptions | None = Field(
+        None,
+        description="parameters of an evosax algorithm, such as learning_rate=0.05 std=1",
+        json_schema_extra=metavar("NAME=VALUE ..."),
+    )
     fitness: Fitness = Field(
         "accuracy",
         description="what is maximised on the selection split: accuracy, or cross-entropy's "
@@ -248,6 +318,9 @@ class RunConfig(
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
+        if self.density[0] > self.density[1]:
+            low, high = self.density
+            raise ValueError(f"density is {low} {high}, expected the lower number first")
         if self.evaluations < self.population:
             raise ValueError(
                 f"evaluations is {self.evaluations} and population {self.population}, but the "
@@ -299,13 +372,13 @@ def preset(name: str, mode: str) -> dict[str, Any]:
     return {
         "selection": "test",
         "strategy": "steady-state",
-        "population": 30,
         "evaluations": 300 if mode == "both" else 200,
         "fitness": "accuracy",
         "size_penalty": 0.0,
         "finalists": 1,
         "search_protocol": dataclasses.asdict(PAPER),
         "final_protocol": dataclasses.asdict(PAPER),
+        **genetics.PAPER,
     }
 
 
@@ -337,7 +410,10 @@ _EXPECTED = {
     "bool_type": "true or false",
     "string_type": "text",
     "path_type": "a path",
-    "tuple_type": "a list of whole numbers",
+    "tuple_type": "a list",
+    "dict_type": "names with values",
+    "missing": "two numbers",
+    "too_long": "at most {max_length} numbers",
 }
 
 

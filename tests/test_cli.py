@@ -58,6 +58,14 @@ def test_the_paper_preset_is_the_reference(mode: str, evaluations: int) -> None:
     assert parsed.search_protocol.protocol() == parsed.final_protocol.protocol() == protocol.PAPER
 
 
+def test_options_of_an_evosax_algorithm(file: Path) -> None:
+    file.write_text("strategy_options: {std: 2}\n")
+    assert cli.parse(["--config", str(file)]).strategy_options == {"std": 2}
+    parsed = cli.parse(["--config", str(file), "--strategy-options", "std=3", "lr=1e-2"])
+    assert parsed.strategy_options == {"std": 3, "lr": 0.01}
+    assert cli.parse(["--elitism", "true", "--density", "0.3", "0.7"]).elitism
+
+
 def test_lists_and_underscores() -> None:
     parsed = cli.parse(["--hidden", "64", "32", "--search_protocol.learning_rate", "1e-1"])
     assert parsed.hidden == (64, 32)
@@ -111,6 +119,11 @@ def test_paths_are_written_so_that_they_hold_elsewhere(
         (["--hidden", "5", "x"], ["hidden is x", "whole number"]),
         (["--size-penalty", "nan"], ["size_penalty is nan"]),
         (["--search-protocol.momentum", "1"], ["search_protocol.momentum is 1", "less than 1"]),
+        (["--density", "0.7", "0.3"], ["density is 0.7 0.3", "lower number first"]),
+        (["--density", "0.7"], ["density", "two numbers"]),
+        (["--density", "0.7", "1.5"], ["density is 1.5", "at most 1"]),
+        (["--strategy-options", "std"], ["strategy_options is std", "NAME=VALUE"]),
+        (["--strategy-options", "std=x"], ["strategy_options.std is x", "number"]),
         (["--population"], ["'--population'"]),
         (["stray"], ["stray"]),
         (["--config", "nowhere.yaml"], ["nowhere.yaml", "No such file"]),

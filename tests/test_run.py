@@ -1,0 +1,444 @@
+"""The main command, end to end, on features that are small enough to be quick."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+from safetensors.numpy import load_file
+
+import evojax_prune
+from evojax_prune import cli, pipeline
+from evojax_prune import run as command
+from evojax_prune.errors import UserError
+from evojax_prune.report.result import Result
+
+FILES = {
+    "best_mask.npz",
+    "config.yaml",
+    "convergence.png",
+    "evaluations.csv",
+    "head.safetensors",
+    "result.json",
+}
+QUICK = (
+    *("--hidden", "12", "--population", "6", "--evaluations", "14", "--finalists", "2"),
+    *("--search-protocol.epochs", "2", "--final-protocol.epochs", "6"),
+    *("--final-protocol.learning-rate", "0.02"),
+)
+TWO_LAYERS = ("--hidden", "12", "10")
+
+
+def blobs(rows: int, seed: int, shift: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+    """Three classes that 4 of 20 features tell apart."""
+    rng = np.random.default_rng(seed)
+    y = np.arange(rows) % 3
+    x = rng.normal(size=(rows, 20))
+    x[:, :4] += 1.3 * np.eye(3, 4)[y] + shift
+    return x.astype(np.float32), y
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    path = tmp_path / "blobs.npz"
+    x, y = blobs(120, 0)
+    x_test, y_test = blobs(60, 1, shift=0.3)
+    np.savez(path, x_train=x, y_train=y, x_test=x_test, y_test=y_test)
+    return path
+
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def run(table: Path, tmp_path: Path) -> Run:
+    """Run the command on the small table; returns what it wrote."""
+
+    def run(*args: str, name: str = "results") -> Result:
+        output = tmp_path / name
+        status = command.main(["--dataset", str(table), "--output", str(output), *QUICK, *args])
+        assert status == 0
+        assert not output.with_name(f"{name}.partial").exists()
+        return Result.model_validate_json((output / "result.json").read_text())
+
+    return run
+
+
+def numbers(result: Result) -> dict[str, object]:
+    """A result without its times."""
+    plain = result.model_dump()
+    for name in ("wall_seconds", "compile_seconds", "engine", "paths", "resumed"):
+        plain["search"].pop(name)
+    plain.pop("wall_seconds")
+    return plain
+
+
+def evaluations(folder: Path) -> list[dict[str, str]]:
+    with (folder / "evaluations.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def predict(head: dict[str, np.ndarray], features: np.ndarray, prefix: str = "") -> np.ndarray:
+    """The recipe of the README, word for word but for the prefix."""
+    x = features[:, head[f"{prefix}features"]]
+    layers = sum(name.startswith(prefix) and name.endswith(".kernel") for name in head)
+    for i in range(layers):
+        x = x @ head[f"{prefix}layer_{i}.kernel"]
+        if f"{prefix}layer_{i}.bias" in head:
+            x = x + head[f"{prefix}layer_{i}.bias"]
+        if i < layers - 1:
+            x = np.maximum(x, 0)
+    return x.argmax(1)
+
+
+def test_a_run_writes_everything_and_says_what_it_found(
+    run: Run, table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    result = run()
+    out, err = capsys.readouterr()
+    folder = tmp_path / "results"
+    assert {entry.name for entry in folder.iterdir()} == FILES
+
+    for word in ("dense", "random (best of 14)", "evolved", "95% interval", "optimism"):
+        assert word in out
+    assert "selected on test" not in out
+    assert result.comparison.sentence in out
+    assert "14/14 evaluations" in err
+    assert "generation" in err
+
+    data = result.dataset
+    assert (data.classes, data.train, data.selection, data.test) == (3, 96, 24, 60)
+    assert data.features == 20
+    assert result.dense.parameters == 20 * 12 + 12 * 3 + 3
+    assert result.dense.active_fraction == result.dense.parameter_fraction == 1
+    assert result.best.active_units == round(result.best.active_fraction * 20)
+    assert result.random.active_units == result.best.active_units
+    assert result.best.parameters == result.best.active_units * 12 + 12 * 3 + 3
+    assert result.best.optimism == pytest.approx(
+        result.best.selection_accuracy - result.best.test_accuracy
+    )
+    assert result.search.evaluations == 14
+    assert result.search.member_epochs == 14 * 2
+    assert not result.selected_on_test
+
+    rows = evaluations(folder)
+    assert len(rows) == len({row["genome"] for row in rows}) == 14
+    assert result.genome in {row["genome"] for row in rows}
+    assert max(float(row["fitness"]) for row in rows) == result.search.best_fitness
+    assert (folder / "convergence.png").read_bytes().startswith(b"\x89PNG")
+
+    mask = np.load(folder / "best_mask.npz")
+    assert mask["genome"].sum() == result.best.active_units
+    np.testing.assert_array_equal(mask["genome"], mask["features"])
+
+
+def test_the_configuration_that_is_written_repeats_the_run(run: Run, tmp_path: Path) -> None:
+    first = run("--seed", "5")
+    again = tmp_path / "again"
+    file = tmp_path / "results" / "config.yaml"
+    assert command.main(["--config", str(file), "--output", str(again)]) == 0
+    second = Result.model_validate_json((again / "result.json").read_text())
+    assert numbers(first) == numbers(second)
+    assert yaml.safe_load(file.read_text()) == first.config
+
+    other = run("--seed", "6", name="other")
+    assert numbers(other) != numbers(first)
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("--mode", "features", "--grain", "connections"),
+        ("--mode", "fc1", *TWO_LAYERS),
+        ("--mode", "fc2", *TWO_LAYERS),
+        ("--mode", "both", *TWO_LAYERS),
+        ("--mode", "both", "--selection", "test", *TWO_LAYERS),
+        ("--selection", "test-half"),
+    ],
+    ids=" ".join,
+)
+def test_the_written_head_reproduces_the_test_accuracy(
+    run: Run, tmp_path: Path, args: tuple[str, ...]
+) -> None:
+    result = run(*args)
+    head = load_file(tmp_path / "results" / "head.safetensors")
+    (splits,) = evojax_prune.load_splits(tmp_path / "results" / "config.yaml")
+    assert np.mean(predict(head, splits.test.x) == splits.test.y) == result.best.test_accuracy
+    assert (
+        np.mean(predict(head, splits.selection.x) == splits.selection.y)
+        == result.best.selection_accuracy
+    )
+    if result.config["grain"] == "neurons":
+        stored = sum(v.size for name, v in head.items() if name != "features")
+        assert stored == result.best.parameters
+
+
+def test_folds_share_one_test_split(run: Run, tmp_path: Path) -> None:
+    result = run("--selection", "kfold", "--folds", "3")
+    head = load_file(tmp_path / "results" / "head.safetensors")
+    splits = evojax_prune.load_splits(tmp_path / "results" / "config.yaml")
+    assert result.dataset.folds == len(splits) == 3
+    scores = [
+        np.mean(predict(head, s.test.x, f"fold_{i}.") == s.test.y) for i, s in enumerate(splits)
+    ]
+    assert np.mean(scores) == pytest.approx(result.best.test_accuracy)
+    assert result.search.member_epochs == 14 * 2 * 3
+
+
+def test_the_paper_protocol_says_what_it_selects_on(
+    run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    result = run("--protocol", "paper", "--search-protocol.epochs", "2")
+    assert result.selected_on_test
+    assert result.search.strategy == "steady-state"
+    assert result.best.optimism == result.dense.optimism == 0
+    out = capsys.readouterr().out
+    assert out.count("selected on test") >= 2  # table and sentence
+
+
+@pytest.mark.parametrize("strategy", ["steady-state", "PGPE", "SimpleGA"])
+def test_strategies_by_name(run: Run, strategy: str) -> None:
+    assert run("--strategy", strategy).search.strategy == strategy
+
+
+def test_a_price_for_size_is_paid(run: Run, tmp_path: Path) -> None:
+    cheap = run("--fitness", "cross-entropy", "--size-penalty", "100", "--evaluations", "40")
+    rows = evaluations(tmp_path / "results")
+    least = min(float(row["active_fraction"]) for row in rows)
+    assert cheap.search.best_fitness == pytest.approx(-100 * least, abs=10)
+    assert cheap.search.best_fitness < 0
+
+
+def test_an_interrupted_run_goes_on_to_the_same_numbers(
+    run: Run, table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = run(name="whole")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(pipeline, "Evaluator", _interrupted_after(3))
+        args = ["--dataset", str(table), "--output", str(tmp_path / "results"), *QUICK]
+        assert command.main(args) == 130
+    assert (tmp_path / "results.partial" / "config.yaml").exists()
+    assert not (tmp_path / "results").exists()
+
+    resumed = run()
+    assert 0 < resumed.search.resumed < 14
+    assert numbers(resumed) == numbers(whole)
+    strip = [
+        {k: v for k, v in r.items() if k != "seconds"} for r in evaluations(tmp_path / "whole")
+    ]
+    assert strip == [
+        {k: v for k, v in r.items() if k != "seconds"} for r in evaluations(tmp_path / "results")
+    ]
+
+
+def _interrupted_after(calls: int) -> type[pipeline.Evaluator]:
+    class Interrupted(pipeline.Evaluator):
+        left = calls
+
+        def __call__(self, genomes: np.ndarray) -> pipeline.Evaluation:
+            if not self.left:
+                raise KeyboardInterrupt
+            self.left -= 1
+            return super().__call__(genomes)
+
+    return Interrupted
+
+
+def test_an_interrupted_run_is_not_continued_under_other_settings(
+    run: Run, table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    args = ["--dataset", str(table), "--output", str(tmp_path / "results"), *QUICK]
+    with monkeypatch.context() as patched:
+        patched.setattr(pipeline, "Evaluator", _interrupted_after(2))
+        assert command.main(args) == 130
+    with pytest.raises(UserError, match="seed"):
+        command.prune(cli.parse([*args, "--seed", "9"]))
+    assert run("--seed", "9", "--overwrite").config["seed"] == 9
+
+
+def test_results_are_not_overwritten_unasked(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = run()
+    args = ["--dataset", str(tmp_path / "blobs.npz"), "--output", str(tmp_path / "results"), *QUICK]
+    assert command.main([*args, "--seed", "2"]) == 2
+    assert "--overwrite" in capsys.readouterr().err
+    kept = Result.model_validate_json((tmp_path / "results" / "result.json").read_text())
+    assert kept == first
+    assert run("--seed", "2", "--overwrite").config["seed"] == 2
+
+
+# --- bad input -----------------------------------------------------------------------------------
+
+
+def pictures(folder: Path, counts: dict[str, int]) -> Path:
+    rng = np.random.default_rng(0)
+    for kind, count in counts.items():
+        (folder / kind).mkdir(parents=True)
+        for i in range(count):
+            pixels = rng.integers(0, 255, (16, 16, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / kind / f"{i}.png")
+    return folder
+
+
+def saved(path: Path, **arrays: np.ndarray) -> Path:
+    x, y = blobs(30, 0)
+    np.savez(path, **({"x_train": x, "y_train": y} | arrays))
+    return path
+
+
+def _empty(here: Path) -> tuple[str, ...]:
+    (here / "empty").mkdir()
+    return "--dataset", str(here / "empty")
+
+
+def _lonely(here: Path) -> tuple[str, ...]:
+    return "--dataset", str(pictures(here / "images", {"cat": 9, "dog": 1}))
+
+
+def _no_image(here: Path) -> tuple[str, ...]:
+    folder = pictures(here / "images", {"cat": 9, "dog": 9})
+    (folder / "dog" / "broken.png").write_text("not a picture")
+    return "--dataset", str(folder)
+
+
+def _nan(here: Path) -> tuple[str, ...]:
+    x, _ = blobs(30, 0)
+    x[3, 2] = np.nan
+    return "--dataset", str(saved(here / "nan.npz", x_train=x))
+
+
+def _shapes(here: Path) -> tuple[str, ...]:
+    return "--dataset", str(saved(here / "shapes.npz", y_train=np.zeros(7, int)))
+
+
+def _fractions(here: Path) -> tuple[str, ...]:
+    return "--dataset", str(saved(here / "labels.npz", y_train=np.linspace(0, 1, 30)))
+
+
+def _pattern(here: Path) -> tuple[str, ...]:
+    folder = pictures(here / "images", {"cat": 9, "dog": 9})
+    return "--dataset", str(folder), "--groups", r"hand(\d\d)"
+
+
+def _weights(here: Path) -> tuple[str, ...]:
+    (here / "other.pth").write_bytes(b"nothing of the kind")
+    return "--backbone-weights", str(here / "other.pth")
+
+
+BAD: dict[str, tuple[Callable[[Path], tuple[str, ...]], tuple[str, ...]]] = {
+    "missing folder": (lambda here: ("--dataset", str(here / "nowhere")), ("nowhere",)),
+    "empty folder": (_empty, ("empty",)),
+    "a class with one image": (_lonely, ("dog", "1")),
+    "a file that is no image": (_no_image, ("broken.png", "--skip-unreadable")),
+    "unknown data set": (lambda _: ("--dataset", "cifar11"), ("cifar11",)),
+    "unknown backbone": (lambda _: ("--backbone", "resnet51"), ("resnet51", "resnet50")),
+    "unknown mode": (lambda _: ("--mode", "fc3"), ("fc3", "fc2")),
+    "unknown strategy": (lambda _: ("--strategy", "simplega"), ("simplega", "SimpleGA")),
+    "unknown engine": (lambda _: ("--engine", "warp"), ("warp", "auto")),
+    "unknown optimizer": (lambda _: ("--final-protocol.optimizer", "adm"), ("adm", "adam")),
+    "missing weights": (lambda here: ("--backbone-weights", str(here / "w.pth")), ("w.pth",)),
+    "weights of another network": (_weights, ("other.pth",)),
+    "population 1": (lambda _: ("--population", "1"), ("population", "2")),
+    "too few evaluations": (lambda _: ("--evaluations", "10"), ("evaluations", "population")),
+    "NaN": (_nan, ("nan.npz", "NaN", "3")),
+    "mismatched shapes": (_shapes, ("y_train", "30")),
+    "labels that are no integers": (_fractions, ("y_train", "integers")),
+    "a groups pattern that matches nothing": (_pattern, ("hand",)),
+    "unwritable output": (lambda _: ("--output", "/proc/results"), ("/proc/results",)),
+    "output is a file": (lambda here: ("--output", str(saved(here / "f.npz"))), ("f.npz",)),
+    "too few hidden layers": (
+        lambda here: ("--dataset", str(saved(here / "f.npz")), "--mode", "both", "--hidden", "4"),
+        ("--hidden", "both"),
+    ),
+    "no test split to select on": (
+        lambda here: ("--dataset", str(saved(here / "f.npz")), "--selection", "test"),
+        ("test split",),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_refused_in_one_sentence_and_nothing_is_written(
+    case: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    make, said = BAD[case]
+    (tmp_path / "here").mkdir()
+    args = make(tmp_path / "here")
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    assert command.main(args) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("error: ")
+    assert len(err.splitlines()) == 1
+    for word in said:
+        assert word in err
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_training_that_diverges_is_bad_input(
+    table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    args = ["--dataset", str(table), "--output", str(tmp_path / "results"), *QUICK]
+    assert command.main([*args, "--search-protocol.learning-rate", "1e30"]) == 2
+    assert "--search-protocol.learning-rate" in capsys.readouterr().err
+    assert [entry.name for entry in tmp_path.iterdir()] == ["blobs.npz"]
+
+
+def test_the_command_itself(table: Path, tmp_path: Path) -> None:
+    """In a process of its own, off a terminal, as a user starts it."""
+
+    def call(*args: str) -> subprocess.CompletedProcess[str]:
+        words = [sys.executable, "-m", "evojax_prune.run", "--dataset", str(table), *args]
+        return subprocess.run(words, capture_output=True, text=True, cwd=tmp_path, check=False)
+
+    refused = call("--mode", "fc3")
+    assert refused.returncode == 2
+    assert "Traceback" not in refused.stderr
+    done = call(*QUICK)
+    assert done.returncode == 0, done.stderr
+    assert "evolved" in done.stdout
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert folder.name.startswith("blobs-features-")
+    assert {entry.name for entry in folder.iterdir()} == FILES
+
+
+def test_a_second_run_on_images_needs_neither_backbone_nor_keras_nor_tfds(tmp_path: Path) -> None:
+    images = pictures(tmp_path / "images", {"ant": 12, "bee": 12})
+    program = (
+        "import sys; from evojax_prune.run import main\n"
+        f"status = main(['--dataset', {str(images)!r}, '--output', sys.argv[1], *{QUICK!r}])\n"
+        "heavy = {'keras', 'tensorflow', 'tensorflow_datasets', 'evojax_prune.backbones.lite'}\n"
+        "print('imported:', *sorted(heavy & sys.modules.keys()))\n"
+        "sys.exit(status)\n"
+    )
+    said = []
+    for name in ("first", "second"):
+        done = subprocess.run(
+            [sys.executable, "-c", program, str(tmp_path / name)],
+            capture_output=True,
+            text=True,
+            env=os.environ,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        said.append(done.stdout.splitlines()[-1])
+    assert said == ["imported: evojax_prune.backbones.lite", "imported:"]
+    first, second = (
+        json.loads((tmp_path / n / "result.json").read_text()) for n in ("first", "second")
+    )
+    assert first["best"] == second["best"]
