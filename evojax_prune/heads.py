@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from evojax_prune.words import Mode
 
 Params = dict[str, dict[str, np.ndarray]]
-"""``{"layer_0": {"kernel": [in, out], "bias": [out]}, ...}``, float32; sparse layers have no bias."""
+"""``{"layer_0": {"kernel": [in, out], "bias": [out]}, ...}`` in float32; no bias in sparse layers."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,6 +113,15 @@ class Head(nn.Module):
 
 
 def init_params(spec: HeadSpec, seed: int) -> Params:
-    """Glorot-uniform kernels and zero biases, the same on every machine for one seed."""
-    variables = Head(spec).init(jax.random.key(seed), jnp.zeros((1, spec.features), jnp.float32))
-    return jax.tree.map(np.asarray, variables["params"])
+    """Glorot-uniform kernels (Glorot & Bengio 2010, eq. 16) and zero biases.
+
+    The same on every machine and for every JAX version, for one seed.
+    """
+    params: Params = {}
+    for i, (rows, columns) in enumerate(itertools.pairwise(spec.widths)):
+        limit = np.sqrt(6.0 / (rows + columns))
+        kernel = np.random.default_rng([seed, i]).uniform(-limit, limit, (rows, columns))
+        params[f"layer_{i}"] = {"kernel": kernel.astype(np.float32)}
+        if spec.bias[i]:
+            params[f"layer_{i}"]["bias"] = np.zeros(columns, np.float32)
+    return params

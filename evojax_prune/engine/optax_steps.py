@@ -126,7 +126,9 @@ def make_optax_epoch(
                 state.weights, rows, data.y[index], weight
             )
             gradient = _prune(gradient, kept)
-            move, optimizer_state = optimizer.update(gradient, state.optimizer, state.weights)
+            # some of optax's optimizers rely on JAX's implicit promotions
+            with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+                move, optimizer_state = optimizer.update(gradient, state.optimizer, state.weights)
             weights = optax.apply_updates(state.weights, move)
             return OptaxState(weights, optimizer_state, state.step + 1), total
 

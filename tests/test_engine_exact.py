@@ -1,0 +1,163 @@
+"""Every path of the engine equals the plain program, and the plain program equals Keras."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+
+import jax
+import numpy as np
+import pytest
+from engine_cases import make_head, make_masks, make_splits
+from plain import fit_plain
+
+from evojax_prune.engine import fit_population, native
+from evojax_prune.engine.batches import epoch_order
+from evojax_prune.heads import head_spec, init_params
+from evojax_prune.masks import decode, dense_masks, kernel_masks
+from evojax_prune.protocol import Protocol
+
+PROTOCOL = Protocol(epochs=30, learning_rate=1e-2, decay=1e-3)
+SPLITS = make_splits()
+NATIVE = [
+    pytest.param(
+        name, marks=pytest.mark.skipif(not native.available(), reason=native.why_unavailable())
+    )
+    for name in ("native-dual", "native-primal")
+]
+
+
+@functools.cache
+def reference(mode: str, grain: str):
+    head = make_head(mode, SPLITS)
+    masks = make_masks(head, mode, grain)
+    return head, masks, [fit_plain(masks, m, SPLITS, PROTOCOL, head) for m in range(len(masks))]
+
+
+def assert_equals_plain(mode: str, grain: str, engine: str, **options: object) -> None:
+    head, masks, plain = reference(mode, grain)
+    fits = fit_population(
+        masks, SPLITS, PROTOCOL, head=head, engine=engine, return_params=True, **options
+    )
+    initial = init_params(head, 0)
+    np.testing.assert_allclose(fits.loss, [p.best_loss for p in plain], rtol=1e-5)
+    assert fits.epochs.tolist() == [p.epochs for p in plain]
+    for m, expected in enumerate(plain):
+        logits = expected.logits(SPLITS.test.x, masks, m, head)
+        assert fits.accuracy["test"][m] == np.mean(logits.argmax(1) == SPLITS.test.y)
+        for i, kept in enumerate(kernel_masks(masks, m)):
+            kernel = fits.params[m][f"layer_{i}"]["kernel"]
+            start = initial[f"layer_{i}"]["kernel"]
+            off = ~np.broadcast_to(kept, kernel.shape)
+            np.testing.assert_array_equal(kernel[off], start[off])
+
+
+@pytest.mark.parametrize("mode", ["features", "fc1", "fc2", "both"])
+@pytest.mark.parametrize("engine", NATIVE)
+def test_native_equals_plain(mode, engine):
+    assert_equals_plain(mode, "neurons", engine)
+
+
+@pytest.mark.parametrize(
+    ("mode", "engine"),
+    [
+        ("features", "workers-dual"),
+        ("features", "workers-primal"),
+        ("fc1", "workers-dual"),
+        ("fc2", "workers-primal"),
+        ("both", "workers-dual"),
+        ("both", "workers-optax"),
+        ("features", "vmap-dual"),
+        ("both", "vmap-primal"),
+    ],
+)
+def test_xla_equals_plain(mode, engine):
+    assert_equals_plain(mode, "neurons", engine)
+
+
+@pytest.mark.parametrize(
+    ("mode", "engine"), [("features", "auto"), ("fc1", "vmap-dual"), ("both", "workers-optax")]
+)
+def test_connections_equal_plain(mode, engine):
+    assert_equals_plain(mode, "connections", engine)
+
+
+@pytest.mark.parametrize("engine", [*NATIVE, "workers-dual"])
+@pytest.mark.parametrize(
+    "change",
+    [{"nesterov": False}, {"momentum": 0.0}, {"restore_best": False, "patience": 0}],
+    ids=lambda change: next(iter(change)),
+)
+def test_variants_of_sgd_equal_plain(engine, change):
+    protocol = dataclasses.replace(PROTOCOL, epochs=8, **change)
+    head = make_head("fc1", SPLITS)
+    masks = make_masks(head, "fc1")[:2]
+    plain = [fit_plain(masks, m, SPLITS, protocol, head) for m in range(2)]
+    fits = fit_population(masks, SPLITS, protocol, head=head, engine=engine, return_params=True)
+    np.testing.assert_allclose(fits.loss, [p.best_loss for p in plain], rtol=1e-5)
+    for m in range(2):
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, atol=5e-6, rtol=1e-4),
+            fits.params[m],
+            plain[m].params,
+        )
+
+
+@pytest.mark.parametrize("engine", [*NATIVE, "workers-primal", "workers-dual"])
+@pytest.mark.parametrize(("rows", "classes", "hidden"), [(20, 2, (8,)), (97, 1000, (9, 7, 5))])
+def test_sizes(engine, rows, classes, hidden):
+    """One and three hidden layers, 2 and 1000 classes, fewer rows than a batch, a short batch."""
+    splits = make_splits(rows, features=13, classes=classes, test_rows=64)
+    head = head_spec("features", 13, classes, hidden)
+    masks = decode(np.random.default_rng(1).random((1, 13)) < 0.6, head, "features")
+    protocol = dataclasses.replace(PROTOCOL, epochs=5)
+    plain = fit_plain(masks, 0, splits, protocol, head)
+    fits = fit_population(masks, splits, protocol, head=head, engine=engine)
+    np.testing.assert_allclose(fits.loss[0], plain.best_loss, rtol=1e-5)
+
+
+def test_long_epochs_renew_the_scaled_velocity():
+    """More steps an epoch than float32 can hold powers of the momentum for."""
+    splits = make_splits(400, features=6, test_rows=10)
+    head = head_spec("features", 6, 3, (4,))
+    protocol = Protocol(epochs=2, batch_size=1, learning_rate=1e-3, momentum=0.5)
+    plain = fit_plain(dense_masks(head), 0, splits, protocol, head)
+    for engine in ("workers-dual", "workers-primal"):
+        fits = fit_population(dense_masks(head), splits, protocol, head=head, engine=engine)
+        np.testing.assert_allclose(fits.loss[0], plain.best_loss, rtol=1e-5)
+
+
+def test_plain_program_equals_keras(monkeypatch):
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    keras = pytest.importorskip("keras", reason="the extra evojax-prune[keras] is not installed")
+    head = head_spec("fc2", 40, 3, (24, 16))
+    protocol = dataclasses.replace(PROTOCOL, epochs=6, patience=0, restore_best=False)
+    plain = fit_plain(dense_masks(head), 0, SPLITS, protocol, head)
+    x, y = SPLITS.train.x, SPLITS.train.y
+    inputs = keras.Input((40,))
+    hidden = keras.layers.Dense(24, activation="relu")(inputs)
+    hidden = keras.layers.Dense(16, activation="relu", use_bias=False)(hidden)
+    model = keras.Model(inputs, keras.layers.Dense(3, activation="softmax")(hidden))
+    model.set_weights(_in_keras_order(init_params(head, 0)))
+    rate = keras.optimizers.schedules.InverseTimeDecay(1e-2, 1, 1e-3)
+    model.compile(
+        keras.optimizers.SGD(rate, momentum=0.9, nesterov=True),
+        loss="sparse_categorical_crossentropy",
+    )
+    losses = []
+    for epoch in range(protocol.epochs):
+        order = epoch_order(len(y), epoch, 0)
+        history = model.fit(x[order], y[order], batch_size=32, shuffle=False, verbose=0)
+        losses += history.history["loss"]
+    np.testing.assert_allclose(losses, plain.losses, rtol=1e-4)
+    for ours, theirs in zip(_in_keras_order(plain.params), model.get_weights(), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+def _in_keras_order(params):
+    return [
+        layer[name]
+        for _, layer in sorted(params.items())
+        for name in ("kernel", "bias")
+        if name in layer
+    ]

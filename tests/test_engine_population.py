@@ -1,0 +1,262 @@
+"""What a population shares: folds, devices, memory, compiled programs, reports, bad input."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+from engine_cases import make_head, make_masks, make_splits
+
+from evojax_prune.engine import fit_population, native, plan, vmapped
+from evojax_prune.engine.compilation import compiled_so_far
+from evojax_prune.engine.workers import run_queue
+from evojax_prune.errors import UserError
+from evojax_prune.masks import decode, dense_masks, genome_length
+from evojax_prune.protocol import Protocol
+from evojax_prune.splits import FeatureSplits, Split
+
+SPLITS = make_splits()
+PROTOCOL = Protocol(epochs=12, learning_rate=1e-2, patience=2, min_delta=0.02)
+HEAD = make_head("both", SPLITS)
+MASKS = make_masks(HEAD, "both")
+
+
+def same_fits(a, b, rtol=1e-6):
+    np.testing.assert_allclose(a.loss, b.loss, rtol=rtol)
+    assert a.epochs.tolist() == b.epochs.tolist()
+    for name in a.accuracy:
+        np.testing.assert_array_equal(a.accuracy[name], b.accuracy[name])
+        np.testing.assert_allclose(a.cross_entropy[name], b.cross_entropy[name], rtol=1e-5)
+
+
+def fold_splits(count: int) -> list[FeatureSplits]:
+    x, y = SPLITS.train.x, SPLITS.train.y
+    folds = np.arange(len(y)) % count
+    return [
+        FeatureSplits(
+            Split(x[folds != k], y[folds != k]),
+            Split(x[folds == k], y[folds == k]),
+            SPLITS.test,
+            SPLITS.classes,
+        )
+        for k in range(count)
+    ]
+
+
+def test_same_call_same_numbers():
+    a, b = (fit_population(MASKS, SPLITS, PROTOCOL, head=HEAD) for _ in range(2))
+    np.testing.assert_array_equal(a.loss, b.loss)
+    same_fits(a, b)
+
+
+def test_members_do_not_depend_on_their_company():
+    together = fit_population(MASKS, SPLITS, PROTOCOL, head=HEAD, engine="vmap-dual")
+    alone = fit_population(MASKS[[1]], SPLITS, PROTOCOL, head=HEAD, engine="vmap-dual")
+    np.testing.assert_allclose(alone.loss[0], together.loss[1], rtol=1e-6)
+    assert alone.epochs[0] == together.epochs[1]
+
+
+def test_members_stop_each_for_itself():
+    fits = fit_population(MASKS, SPLITS, PROTOCOL, head=HEAD, engine="vmap-dual")
+    single = [
+        fit_population(MASKS[[m]], SPLITS, PROTOCOL, head=HEAD, engine="workers-dual").epochs[0]
+        for m in range(len(MASKS))
+    ]
+    assert fits.epochs.tolist() == single
+    assert len(set(single)) > 1, "the case must have members that stop at different epochs"
+
+
+def test_eight_devices_equal_one(monkeypatch):
+    assert jax.device_count() == 8
+    masks = MASKS[np.arange(10) % 4]
+    many = fit_population(masks, SPLITS, PROTOCOL, head=HEAD, engine="vmap-dual")
+    first = jax.local_devices()[:1]
+    monkeypatch.setattr(jax, "local_devices", lambda: first)
+    one = fit_population(masks, SPLITS, PROTOCOL, head=HEAD, engine="vmap-dual")
+    same_fits(many, one)
+
+
+def test_member_batch_and_repacking_change_nothing(monkeypatch):
+    monkeypatch.setattr(vmapped, "EPOCHS_PER_CALL", 2)
+    monkeypatch.setattr(vmapped, "SHRINK", 2)
+    first = jax.local_devices()[:1]
+    monkeypatch.setattr(jax, "local_devices", lambda: first)
+    whole = fit_population(MASKS, SPLITS, PROTOCOL, head=HEAD, engine="vmap-primal")
+    parts = fit_population(MASKS, SPLITS, PROTOCOL, head=HEAD, engine="vmap-primal", member_batch=3)
+    same_fits(whole, parts)
+
+
+def test_out_of_memory_halves_the_portion(monkeypatch, caplog):
+    train, sizes = vmapped._train, []
+
+    def short_of_memory(group, *rest):
+        sizes.append(len(group.rows))
+        if len(group.rows) > 1:
+            raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory")
+        return train(group, *rest)
+
+    monkeypatch.setattr(vmapped, "_train", short_of_memory)
+    fits = fit_population(MASKS, SPLITS, PROTOCOL, head=HEAD, engine="vmap-dual")
+    assert len(fits) == 4
+    assert "going on with 1 members at a time" in caplog.text
+    assert max(sizes) > 1
+
+
+def test_a_member_that_cannot_fit_is_a_clear_error(monkeypatch):
+    def no_memory(*_):
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory")
+
+    monkeypatch.setattr(vmapped, "_train", no_memory)
+    with pytest.raises(UserError, match="does not fit the device's memory"):
+        fit_population(MASKS, SPLITS, PROTOCOL, head=HEAD, engine="vmap-dual")
+
+
+@pytest.mark.parametrize("engine", ["auto", "vmap-dual"])
+def test_folds_train_in_one_population(engine):
+    folds = fold_splits(3)
+    fits = fit_population(MASKS, folds, PROTOCOL, head=HEAD, engine=engine)
+    each = [fit_population(MASKS, f, PROTOCOL, head=HEAD, engine="workers-dual") for f in folds]
+    assert len(fits.folds) == 3
+    for ours, alone in zip(fits.folds, each, strict=True):
+        same_fits(ours, alone, rtol=1e-5)
+    np.testing.assert_allclose(
+        fits.accuracy["selection"], np.mean([f.accuracy["selection"] for f in each], axis=0)
+    )
+    assert fits.epochs.tolist() == sum(f.epochs for f in each).tolist()
+
+
+@pytest.mark.parametrize("engine", ["auto", "workers-dual"])
+def test_diverged_training_scores_nan(engine):
+    wild = dataclasses.replace(PROTOCOL, learning_rate=1e30, epochs=3)
+    fits = fit_population(MASKS[[0]], SPLITS, wild, head=HEAD, engine=engine)
+    assert np.isnan(fits.accuracy["selection"]).all()
+    assert np.isnan(fits.loss).all()
+
+
+@pytest.mark.parametrize("engine", ["workers", "vmap"])
+def test_a_search_compiles_few_programs(engine):
+    """Widths are padded to buckets: 16 for ``both`` a member, 4 for members side by side."""
+    rng = np.random.default_rng(0)
+    length = genome_length(HEAD, "both")
+    protocol = dataclasses.replace(PROTOCOL, epochs=1)
+    before = compiled_so_far().programs
+    compiled = []
+    for _ in range(4):
+        density = rng.random((6, 1))
+        masks = decode(rng.random((6, length)) < density, HEAD, "both")
+        fit_population(
+            masks, SPLITS, protocol, head=HEAD, engine=f"{engine}-dual", evaluate=("selection",)
+        )
+        compiled.append(compiled_so_far().programs - before)
+    assert compiled[-1] <= {"workers": 16, "vmap": 4}[engine] * 6
+
+
+def test_adam_and_input_noise_go_through_optax():
+    for change in ({"optimizer": "adam"}, {"input_noise": 0.1}):
+        protocol = dataclasses.replace(PROTOCOL, epochs=3, **change)
+        fits = fit_population(MASKS[[1]], SPLITS, protocol, head=HEAD)
+        assert list(fits.report.paths) == ["workers-optax"]
+        assert np.isfinite(fits.loss).all()
+
+
+def test_adam_equals_optax_on_the_masked_head():
+    import jax.numpy as jnp
+    import optax
+    from plain import _layer_masks
+
+    from evojax_prune.engine.batches import epoch_order
+    from evojax_prune.heads import Head, init_params
+
+    protocol = dataclasses.replace(PROTOCOL, epochs=2, optimizer="adam", decay=0.0)
+    fits = fit_population(MASKS[[1]], SPLITS, protocol, head=HEAD, return_params=True)
+    params, kept = init_params(HEAD, 0), _layer_masks(MASKS, 1)
+    optimizer = optax.adam(protocol.learning_rate)
+    state = optimizer.init(params)
+
+    @jax.jit
+    def step(params, state, x, y):
+        def loss(params):
+            masked = {k: {**p, "kernel": p["kernel"] * kept[k]} for k, p in params.items()}
+            logits = Head(HEAD).apply({"params": masked}, x)
+            return optax.softmax_cross_entropy_with_integer_labels(logits, y).mean()
+
+        move, state = optimizer.update(jax.grad(loss)(params), state)
+        return optax.apply_updates(params, move), state
+
+    for epoch in range(2):
+        order = epoch_order(70, epoch, 0)
+        for start in range(0, 70, 32):
+            rows = order[start : start + 32]
+            params, state = step(
+                params, state, jnp.asarray(SPLITS.train.x[rows]), SPLITS.train.y[rows]
+            )
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5, rtol=1e-3), fits.params[0], params
+    )
+
+
+def test_report_says_what_was_done():
+    fits = fit_population(MASKS, SPLITS, PROTOCOL, head=HEAD)
+    report = fits.report
+    assert sum(report.paths.values()) == len(MASKS)
+    assert report.member_epochs == fits.epochs.sum()
+    assert report.device.startswith("cpu")
+    assert report.reason.startswith("training 4 heads: ")
+
+
+def test_dual_is_refused_where_the_gram_matrix_would_not_fit(monkeypatch):
+    monkeypatch.setattr(plan, "free_bytes", lambda device: 1000)
+    fits = fit_population(MASKS, SPLITS, PROTOCOL, head=HEAD)
+    assert all("primal" in path for path in fits.report.paths)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"engine": "fast"}, "unknown engine 'fast'; expected one of auto, native"),
+        ({"engine": "vmap-dual", "protocol": Protocol(optimizer="adam")}, "exact only for SGD"),
+        ({"protocol": Protocol(optimizer="adamm")}, "unknown optimizer 'adamm'"),
+    ],
+)
+def test_what_cannot_be_trained_exactly_is_refused(change, message):
+    call = {"protocol": PROTOCOL, "engine": "auto", **change}
+    with pytest.raises(UserError, match=message):
+        fit_population(MASKS, SPLITS, call["protocol"], head=HEAD, engine=call["engine"])
+
+
+def test_shapes_that_do_not_fit_are_refused():
+    other = make_head("both", SPLITS, (8, 8))
+    with pytest.raises(ValueError, match="masks are for widths"):
+        fit_population(MASKS, SPLITS, PROTOCOL, head=other)
+    labels = dataclasses.replace(SPLITS, train=Split(SPLITS.train.x, SPLITS.train.y + np.int32(9)))
+    with pytest.raises(ValueError, match="labels lie outside 0 to 2"):
+        fit_population(MASKS, labels, PROTOCOL, head=HEAD)
+
+
+def test_native_refuses_connections():
+    if not native.available():
+        pytest.skip(native.why_unavailable())
+    masks = make_masks(HEAD, "both", "connections")
+    with pytest.raises(UserError, match="whole units only"):
+        fit_population(masks, SPLITS, PROTOCOL, head=HEAD, engine="native")
+
+
+def test_queue_starts_with_the_costliest_and_raises_errors():
+    started = []
+
+    def work(job):
+        started.append(job)
+        return job * 10
+
+    assert run_queue([1, 3, 2], work, float, workers=1) == [10, 30, 20]
+    assert started == [3, 2, 1]
+    with pytest.raises(ZeroDivisionError):
+        run_queue([1, 0], lambda job: 1 // job, float, workers=2)
+
+
+def test_dense_member_is_the_unpruned_head():
+    fits = fit_population(dense_masks(HEAD), SPLITS, PROTOCOL, head=HEAD)
+    same = fit_population(MASKS[[0]], SPLITS, PROTOCOL, head=HEAD)
+    same_fits(fits, same)
