@@ -5,6 +5,8 @@ Each returns ``float64 [U]`` for the units of one layer, higher meaning more wor
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from evojax_prune.heads import Params
@@ -44,6 +46,6 @@ def gradient_times_input(
     return sensitivities(params, x, p=p, layer=layer, of=of, weighting="input").scores(p)
 
 
-def random_scores(units: int, seed: int) -> np.ndarray:
+def random_scores(units: int, seed: int | Sequence[int]) -> np.ndarray:
     """A random order of the units, the same for the same seed."""
     return np.random.default_rng(seed).permutation(units).astype(np.float64)

@@ -1,0 +1,1 @@
+"""Measurements and studies that are no part of the package."""
