@@ -18,10 +18,22 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.extend.core import Jaxpr, Literal, Var
-from jax.extend.core.primitives import conv_general_dilated_p, custom_jvp_call_p, jit_p
+from jax.extend.core.primitives import (
+    closed_call_p,
+    conv_general_dilated_p,
+    custom_jvp_call_p,
+    custom_vjp_call_p,
+    jit_p,
+)
 
 _NHWC = lax.conv_dimension_numbers((1,) * 4, (1,) * 4, ("NHWC", "HWIO", "NHWC"))
-_INLINED = {jit_p: "jaxpr", custom_jvp_call_p: "call_jaxpr"}
+_INLINED = {
+    jit_p: "jaxpr",
+    closed_call_p: "call_jaxpr",
+    custom_jvp_call_p: "call_jaxpr",
+    custom_vjp_call_p: "call_jaxpr",
+}
+"""Functions that are evaluated in place, and the parameter that holds their program."""
 
 
 def shifted_depthwise(fun: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
@@ -53,13 +65,11 @@ def _run(jaxpr: Jaxpr, consts: list[Any], inputs: list[Any]) -> list[Any]:
             inner = step.params[_INLINED[step.primitive]]
             results = _run(inner.jaxpr, inner.consts, operands)
         elif step.primitive is conv_general_dilated_p and _is_depthwise(operands, step.params):
-            results = [_shifted(*operands, step.params)]
+            x, kernel = operands
+            results = [_shifted(x, kernel, step.params)]
         else:
-            inputs_of = [v for v in step.invars if not isinstance(v, Literal)]
-            single = jaxpr.replace(
-                constvars=[], invars=inputs_of, outvars=step.outvars, eqns=[step], debug_info=None
-            )
-            results = jax.core.eval_jaxpr(single, [], *(values[v] for v in inputs_of))
+            results = step.primitive.bind(*operands, **step.params)
+            results = results if step.primitive.multiple_results else [results]
         values.update(zip(step.outvars, results, strict=True))
     return [v.val if isinstance(v, Literal) else values[v] for v in jaxpr.outvars]
 
@@ -90,7 +100,7 @@ def _shifted(x: jax.Array, kernel: jax.Array, params: dict[str, Any]) -> jax.Arr
         return slice(start, padded.shape[1 + axis] - reach + start, steps[axis])
 
     taps = (
-        padded[:, along(0, i), along(1, j)] * kernel[i, j]
+        padded[:, along(0, i), along(1, j)] * kernel[None, None, i, j]
         for i in range(kernel.shape[0])
         for j in range(kernel.shape[1])
     )

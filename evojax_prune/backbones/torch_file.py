@@ -115,8 +115,8 @@ def load_tensors(path: Path) -> dict[str, np.ndarray]:
         return {str(k): t.of(numbers(t.storage)) for k, t in tensors.items()}
     except _RefusedError as error:
         raise UserError(
-            f"weights file {path} asks for {error}, but only tensors are read, for a pickle can run "
-            "any code: save the network's state_dict() with torch.save"
+            f"weights file {path} asks for {error}, but only tensors are read, since a pickle can "
+            "run any code: save the network's state_dict() with torch.save"
         ) from None
     except OSError as error:
         raise UserError(f"cannot read the weights file {path}: {error.strerror}") from None
@@ -136,13 +136,13 @@ def _read_legacy(path: Path) -> tuple[dict[str, _Tensor], _Numbers]:
         if _Unpickler(file).load() != _MAGIC:
             raise ValueError("no PyTorch file")
         _Unpickler(file).load()
-        order = "<" if _Unpickler(file).load()["little_endian"] else ">"
+        little = bool(_Unpickler(file).load()["little_endian"])
         tensors = _only_tensors(_Unpickler(file).load())
         kinds = {t.storage.key: t.storage.kind for t in tensors.values()}
         storages = {}
         for key in _Unpickler(file).load():
-            (size,) = np.frombuffer(_exactly(file, 8), order + "i8")
-            dtype = np.dtype(kinds[key].dtype).newbyteorder(order)
+            (size,) = np.frombuffer(_exactly(file, 8), _in_order(np.dtype("i8"), little))
+            dtype = _in_order(np.dtype(kinds[key].dtype), little)
             storages[key] = np.frombuffer(_exactly(file, int(size) * dtype.itemsize), dtype)
     return tensors, lambda storage: storages[storage.key]
 
@@ -153,17 +153,22 @@ def _read_zip(path: Path) -> tuple[dict[str, _Tensor], _Numbers]:
         names = archive.namelist()
         (pickled,) = (n for n in names if n.endswith("data.pkl"))
         prefix = pickled.removesuffix("data.pkl")
-        big = prefix + "byteorder" in names and archive.read(prefix + "byteorder") == b"big"
+        little = prefix + "byteorder" not in names or archive.read(prefix + "byteorder") != b"big"
         with archive.open(pickled) as file:
             tensors = _only_tensors(_Unpickler(file).load())
         storages = {
             t.storage.key: np.frombuffer(
                 archive.read(f"{prefix}data/{t.storage.key}"),
-                np.dtype(t.storage.kind.dtype).newbyteorder(">" if big else "<"),
+                _in_order(np.dtype(t.storage.kind.dtype), little),
             )
             for t in tensors.values()
         }
     return tensors, lambda storage: storages[storage.key]
+
+
+def _in_order(dtype: np.dtype, little: bool) -> np.dtype:
+    """The type with the file's order of bytes."""
+    return dtype.newbyteorder("<" if little else ">")
 
 
 def _only_tensors(loaded: Any) -> dict[str, _Tensor]:
