@@ -182,7 +182,9 @@ def test_adam_equals_optax_on_the_masked_head():
             logits = Head(HEAD).apply({"params": masked}, x)
             return optax.softmax_cross_entropy_with_integer_labels(logits, y).mean()
 
-        move, state = optimizer.update(jax.grad(loss)(params), state)
+        gradient = jax.grad(loss)(params)
+        with jax.numpy_dtype_promotion("standard"):
+            move, state = optimizer.update(gradient, state)
         return optax.apply_updates(params, move), state
 
     for epoch in range(2):

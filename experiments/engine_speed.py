@@ -1,0 +1,189 @@
+"""Member-epochs a second of the engine and of five other ways to train the same heads.
+
+    python -m experiments.engine_speed [--quick] [--contenders engine "plain JAX" ...]
+
+Everything is measured in one run: after a warm-up call each, the contenders of a case take turns,
+and the medians of their rates stand side by side. Slow contenders train fewer members a turn (the
+table says how many); all train the same heads for the same epochs on the same minibatches. The
+last columns give the engine's share of the machine's ceilings, measured in the same run, for the
+operations and bytes that the chosen paths need.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from evojax_prune.engine import plan as planning
+from evojax_prune.engine.members import activity
+from evojax_prune.engine.problem import prepare
+from evojax_prune.heads import head_spec
+from evojax_prune.masks import decode, genome_length
+from evojax_prune.protocol import Protocol
+from evojax_prune.splits import FeatureSplits, Split
+from experiments.ceiling import measure
+from experiments.contenders import CONTENDERS, Case
+
+SHAPES = [
+    ("both", 2048, 300),
+    ("both", 2048, 1000),
+    ("both", 2048, 2400),
+    ("both", 1280, 1000),
+    ("features", 2048, 1000),
+    ("features", 1280, 300),
+]
+"""Mode, features F and training rows N of the design's table."""
+
+MORE = [("fc1", 2048, 1000), ("fc2", 2048, 1000)]
+"""The other two modes."""
+
+CLASSES = 10
+EPOCHS = 10
+WIDTH = 16
+MEMBERS_A_TURN = {"naive vmap": 30, "plain JAX": 2, "Keras fit": 2, "torch threads": 2}
+"""Members a contender trains a turn, where not as many as the case has."""
+
+
+def make_splits(rows: int, features: int, seed: int = 0) -> FeatureSplits:
+    """Features with the statistics of a ReLU backbone's: mean about 0.45, a third zeros."""
+    rng = np.random.default_rng(seed)
+    centres = 0.12 * rng.standard_normal((CLASSES, features))
+
+    def draw(n: int) -> Split:
+        y = rng.integers(0, CLASSES, n).astype(np.int32)
+        noise = 0.45 * rng.standard_normal((n, features))
+        return Split(np.maximum(centres[y] + noise + 0.2, 0).astype(np.float32), y)
+
+    return FeatureSplits(draw(rows), draw(32), draw(32), tuple("0123456789"))
+
+
+def make_case(
+    mode: str, features: int, rows: int, members: int, density: float | None, epochs: int = EPOCHS
+) -> Case:
+    """A case of the benchmark; ``density`` None draws each member's from U(0, 1)."""
+    splits = make_splits(rows, features)
+    head = head_spec(mode, features, CLASSES)
+    rng = np.random.default_rng(1)
+    length = genome_length(head, mode)
+    densities = np.full((members, 1), density) if density else rng.random((members, 1))
+    masks = decode(rng.random((members, length)) < densities, head, mode)
+    return Case(splits, head, masks, Protocol(epochs=epochs, patience=0))
+
+
+def rates(case: Case, names: list[str], repeats: int) -> dict[str, list[float]]:
+    """Member-epochs a second of every turn, contenders taking turns after a warm-up each."""
+    runs, members = {}, {}
+    for name in names:
+        runs[name] = CONTENDERS[name](case)
+        most = MEMBERS_A_TURN.get(name, len(case.masks))
+        members[name] = min(most, len(case.masks))
+        if name.startswith("torch") and len(case.splits.train) > 500:
+            members[name] = min(members[name], 2)
+        runs[name](members[name])
+    measured: dict[str, list[float]] = {name: [] for name in names}
+    for _ in range(repeats):
+        for name in names:
+            started = time.perf_counter()
+            runs[name](members[name])
+            seconds = time.perf_counter() - started
+            measured[name].append(members[name] * case.protocol.epochs / seconds)
+    return measured
+
+
+def work_of(case: Case) -> tuple[float, float]:
+    """Mean operations and bytes of a member's epoch by the paths that the engine chooses."""
+    problem = prepare(case.splits, case.head, 0, case.params)
+    actives = activity(case.masks)
+    choices = planning.plan(problem, actives, case.protocol, "auto")
+    pairs = [
+        planning.epoch_work(problem, active, case.protocol, choice.path, choice.form)
+        for active, choice in zip(actives, choices, strict=True)
+    ]
+    flops, moved = np.mean(pairs, axis=0)
+    return float(flops), float(moved)
+
+
+def measure_case(
+    mode: str,
+    features: int,
+    rows: int,
+    members: int,
+    density: float | None,
+    names: list[str],
+    repeats: int,
+    ceiling: dict[str, float],
+) -> dict:
+    """One row of the table."""
+    case = make_case(mode, features, rows, members, density)
+    measured = rates(case, names, repeats)
+    medians = {name: statistics.median(values) for name, values in measured.items()}
+    flops, moved = work_of(case)
+    return {
+        "mode": mode,
+        "features": features,
+        "rows": rows,
+        "members": members,
+        "density": density or "U(0,1)",
+        "rate": medians,
+        "turns": measured,
+        "ratio": {n: medians["engine"] / r for n, r in medians.items() if n != "engine"},
+        "flops": flops,
+        "bytes": moved,
+        "of gemm ceiling": medians["engine"] * flops / ceiling["gemm"],
+        "of memory ceiling": medians["engine"] * moved / ceiling["memory"],
+    }
+
+
+def show(row: dict, names: list[str]) -> str:
+    """One line of the table for people."""
+    case = [row[k] for k in ("mode", "features", "rows", "members", "density")]
+    cells = [f"{cell:>8}" for cell in case]
+    for name in names:
+        rate = f"{row['rate'][name]:.3g}"
+        ratio = "" if name == "engine" else f" ({row['ratio'][name]:.1f}x)"
+        cells.append(f"{rate + ratio:>{WIDTH}}")
+    return " ".join([*cells, f"{row['of gemm ceiling']:>8.0%}"])
+
+
+def header(names: list[str]) -> str:
+    """The table's first line."""
+    case = [f"{name:>8}" for name in ("mode", "F", "N", "P", "density")]
+    return " ".join([*case, *(f"{name:>{WIDTH}}" for name in names), f"{'of GEMM':>8}"])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--contenders", nargs="+", default=list(CONTENDERS), choices=CONTENDERS)
+    parser.add_argument("--repeats", type=int, default=3, help="turns a contender (3)")
+    parser.add_argument("--quick", action="store_true", help="the six shapes at density 0.5 only")
+    parser.add_argument("--output", type=Path, default=Path("runs/engine_speed.json"))
+    options = parser.parse_args()
+    names = ["engine", *(n for n in options.contenders if n != "engine")]
+    cases = [(*shape, 30, 0.5) for shape in SHAPES]
+    if not options.quick:
+        cases += [(*shape, 30, 0.5) for shape in MORE]
+        cases += [(*shape, 30, None) for shape in (*SHAPES, *MORE)]
+        cases += [(*shape, 256, 0.5) for shape in (SHAPES[0], SHAPES[5])]
+        cases += [(*shape, 256, None) for shape in (SHAPES[0], SHAPES[5])]
+    ceiling, rows = measure(), []
+    gemm, memory = ceiling["gemm"] / 1e9, ceiling["memory"] / 1e9
+    print(f"member-epochs/s (how much faster the engine is); {gemm:.0f} GF/s, {memory:.0f} GB/s")
+    print(header(names))
+    for case in cases:
+        rows.append(measure_case(*case, names, options.repeats, ceiling))
+        print(show(rows[-1], names), flush=True)
+        options.output.parent.mkdir(parents=True, exist_ok=True)
+        device = f"{jax.default_backend()}, {jax.device_count()} devices"
+        options.output.write_text(
+            json.dumps({"ceiling": ceiling, "device": device, "cases": rows}, indent=1)
+        )
+
+
+if __name__ == "__main__":
+    main()
