@@ -93,9 +93,16 @@ def _import_keras(name: str) -> Any:
 
 
 def _build(keras: Any, name: str, known: registry.KerasNetwork, image_size: int) -> Any:
-    """The network with its weights still to be loaded."""
+    """The network that Keras makes for its ImageNet weights, which are still to be loaded.
+
+    It is not always the network that Keras makes for none: EfficientNet has one layer more.
+    """
     try:
-        return _construct(keras, known, image_size, weights=None)
+        with (
+            mock.patch("keras.src.utils.file_utils.get_file", return_value=""),
+            mock.patch.object(keras.Model, "load_weights"),
+        ):
+            return _construct(keras, known, image_size)
     except ValueError as error:
         raise UserError(
             f"{name} cannot take images of {image_size} pixels ({_first_line(error)}): choose "
@@ -106,7 +113,7 @@ def _build(keras: Any, name: str, known: registry.KerasNetwork, image_size: int)
 def _downloaded(keras: Any, name: str, known: registry.KerasNetwork, image_size: int) -> Any:
     """The network with the ImageNet weights that Keras downloads or has downloaded before."""
     try:
-        return _construct(keras, known, image_size, weights="imagenet")
+        return _construct(keras, known, image_size)
     except Exception as error:  # Keras raises a bare Exception where a download fails
         _build(keras, name, known, image_size)  # says so if it was the image size
         raise UserError(
@@ -115,9 +122,7 @@ def _downloaded(keras: Any, name: str, known: registry.KerasNetwork, image_size:
         ) from None
 
 
-def _construct(
-    keras: Any, known: registry.KerasNetwork, image_size: int, weights: str | None
-) -> Any:
+def _construct(keras: Any, known: registry.KerasNetwork, image_size: int) -> Any:
     def zeros(_: Any, shape: tuple[int, ...], dtype: Any = None) -> np.ndarray:
         return np.zeros(shape, dtype or "float32")
 
@@ -125,7 +130,7 @@ def _construct(
     with mock.patch.object(keras.initializers.VarianceScaling, "__call__", zeros):
         return getattr(keras.applications, known.function)(
             include_top=False,
-            weights=weights,
+            weights="imagenet",
             pooling="avg",
             input_shape=(image_size, image_size, 3),
         )
