@@ -289,7 +289,6 @@ def picture(result: dict, path: Path) -> None:
         rows = block["rows"][::-1]
         rates = [row["patterns_per_second"] for row in rows]
         axes.barh([row["method"] for row in rows], rates)
-        axes.set_xscale("log")
         axes.set_xlabel("patterns per second")
         axes.set_title(f"C = {block['classes']}, F = {block['features']}", fontsize="medium")
     base = result["growth"][0]
@@ -303,6 +302,8 @@ def picture(result: dict, path: Path) -> None:
         axes.loglog(sizes, [row["cpu_seconds"] for row in rows], "o-", label="CPU seconds")
         memory = [row["megabytes_above_features"] for row in rows]
         axes.loglog(sizes, np.maximum(memory, 1), "s--", label="MB above the features")
+        axes.set_xticks(sizes, [str(size) for size in sizes])
+        axes.minorticks_off()
         axes.set_xlabel(name)
         axes.legend(fontsize="small")
         axes.grid(alpha=0.3)

@@ -26,6 +26,7 @@ from evojax_prune.sensitivity import (
 from evojax_prune.sensitivity.jacobian import activations
 
 PS = (1.0, 2.0, 4.5, 1000.0, math.inf)
+FEW = (1.0, 4.5, math.inf)  # fewer norms compile faster
 
 
 def hidden(params, x, layer):
@@ -56,21 +57,21 @@ def test_scores_equal_numpy_on_the_full_array(layer, of):
 def test_chunks_of_any_size_give_the_same(chunk_size):
     spec = HeadSpec(96, (33, 20), 6, (False, False, True))
     params, x = init_params(spec, 5), patterns(101, spec)
-    whole = sensitivities(params, x, p=PS, chunk_size=128).per_output
-    ours = sensitivities(params, x, p=PS, chunk_size=chunk_size).per_output
+    whole = sensitivities(params, x, p=FEW, chunk_size=128).per_output
+    ours = sensitivities(params, x, p=FEW, chunk_size=chunk_size).per_output
     np.testing.assert_allclose(ours, whole, rtol=1e-6, atol=1e-6 * whole.max())
 
 
 def test_order_of_patterns_and_outputs_does_not_matter():
     params, x = head_params(), patterns(40)
-    ours = sensitivities(params, x, p=PS)
+    ours = sensitivities(params, x, p=FEW)
     rng = np.random.default_rng(0)
     permuted = jax.tree.map(np.copy, params)
     order = rng.permutation(SPEC.classes)
     permuted["layer_2"] = {name: leaf[..., order] for name, leaf in params["layer_2"].items()}
-    other = sensitivities(permuted, rng.permutation(x), p=PS)
+    other = sensitivities(permuted, rng.permutation(x), p=FEW)
     np.testing.assert_allclose(other.per_output, ours.per_output[:, order], rtol=1e-5)
-    for p in PS:
+    for p in FEW:
         np.testing.assert_allclose(other.scores(p), ours.scores(p), rtol=1e-5)
 
 
@@ -90,9 +91,9 @@ def test_what_is_pruned_scores_nothing_and_ranks_last():
     )
     params, x = apply_mask(head_params(), masks, 0), patterns(30)
     for layer, active in ((0, masks.features[0]), (1, masks.units[0][0])):
-        for weighting in ("none", "std", "input"):
-            ours = sensitivities(params, x, p=PS, layer=layer, weighting=weighting)
-            for p in PS:
+        for weighting in ("std", "input"):
+            ours = sensitivities(params, x, p=FEW, layer=layer, weighting=weighting)
+            for p in FEW:
                 found = ours.scores(p)
                 assert (found[~active] == 0).all()
                 order = rank_units(found, active)
@@ -104,10 +105,10 @@ def test_weighting_by_the_standard_deviation_frees_scores_of_scale():
     scale = np.logspace(-2, 2, SPEC.features, dtype=np.float32)
     scaled = jax.tree.map(np.copy, params)
     scaled["layer_0"]["kernel"] /= scale[:, None]
-    plain = sensitivities(params, x, p=PS, weighting="std").per_output
-    same = sensitivities(scaled, x * scale, p=PS, weighting="std").per_output
+    plain = sensitivities(params, x, p=FEW, weighting="std").per_output
+    same = sensitivities(scaled, x * scale, p=FEW, weighting="std").per_output
     np.testing.assert_allclose(same, plain, rtol=1e-4)
-    expected = sensitivities(params, x, p=PS).per_output * x.std(0, dtype=np.float64)
+    expected = sensitivities(params, x, p=FEW).per_output * x.std(0, dtype=np.float64)
     np.testing.assert_allclose(plain, expected, rtol=1e-6)
 
 
