@@ -1,0 +1,173 @@
+"""What both binary genetic algorithms share: state, breeding, and which member is the best."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from evosax.algorithms.population_based.base import Params as BaseParams
+from evosax.algorithms.population_based.base import PopulationBasedAlgorithm
+from evosax.algorithms.population_based.base import State as BaseState
+from flax import struct
+
+from evojax_prune.search.operators.batching import map_rows
+from evojax_prune.search.operators.crossover import Crossover
+from evojax_prune.search.operators.mutation import Mutation
+from evojax_prune.search.operators.order import best_first, count_active, ranks
+from evojax_prune.search.operators.parents import ParentChoice
+
+
+@struct.dataclass
+class State(BaseState):
+    """A population of bits.
+
+    Attributes:
+        population: ``bool [P, G]``.
+        fitness: ``float32 [P]``, minimised; +inf where the evaluation failed.
+        active: ``int32 [P]``, active bits.
+        best_solution: ``bool [G]``.
+        best_fitness: ``float32 []``.
+        generation_counter: ``int32 []``.
+    """
+
+    population: jax.Array
+    fitness: jax.Array
+    active: jax.Array
+    best_solution: jax.Array
+    best_fitness: jax.Array
+    generation_counter: jax.Array
+
+
+@struct.dataclass
+class Params(BaseParams):
+    """Parameters of a binary genetic algorithm.
+
+    Attributes:
+        guide: ``float32 [R, G]``, rankings that guide the mutation, or None.
+    """
+
+    guide: jax.Array | None = None
+
+
+def metrics_fn(
+    key: jax.Array,
+    population: jax.Array,
+    fitness: jax.Array,
+    state: State,
+    params: Params,
+) -> dict[str, jax.Array]:
+    """Metrics of one generation, as evosax has them, with active fractions for norms.
+
+    Args:
+        key: unused.
+        population: ``bool [C, G]``, the genomes that were told.
+        fitness: ``float32 [C]``, minimised.
+        state: before the survivors are chosen, but with the best one updated.
+        params: unused.
+    """
+    del key, params
+    best = best_first(fitness, count_active(population))[0]
+    return {
+        "generation_counter": state.generation_counter,
+        "best_fitness_in_generation": fitness[best],
+        "best_solution_in_generation": population[best],
+        "best_fitness": state.best_fitness,
+        "best_solution": state.best_solution,
+        "best_active_fraction": jnp.mean(state.best_solution, dtype=jnp.float32),
+        "mean_active_fraction": jnp.mean(population, dtype=jnp.float32),
+    }
+
+
+class BinaryGA(PopulationBasedAlgorithm):
+    """Base of the binary genetic algorithms: ``ask`` breeds, subclasses choose the survivors.
+
+    Fitness is minimised, as everywhere in evosax; NaN counts as +inf. Of equal fitness the genome
+    with fewer active bits is the better. ``init`` takes an evaluated first population (see
+    :class:`~evojax_prune.search.operators.initial.InitialGenomes`).
+    """
+
+    def __init__(
+        self,
+        population_size: int,
+        solution: jax.Array,
+        *,
+        children: int,
+        parents: ParentChoice,
+        crossover: Crossover,
+        mutation: Mutation,
+    ):
+        """Set the operators.
+
+        Args:
+            population_size: members P that survive a generation, at least 2.
+            solution: any ``bool [G]``; gives the genome's length.
+            children: genomes C that one ``ask`` returns.
+            parents: chooses a pair.
+            crossover: makes two children of it.
+            mutation: flips bits of both.
+        """
+        super().__init__(population_size, solution, metrics_fn=metrics_fn)
+        self.children = children
+        self.parents = parents
+        self.crossover = crossover
+        self.mutation = mutation
+
+    @property
+    def _default_params(self) -> Params:
+        return Params()
+
+    @partial(jax.jit, static_argnames=("self",))
+    def init(
+        self, key: jax.Array, population: jax.Array, fitness: jax.Array, params: Params
+    ) -> State:
+        """Start from an evaluated population ``bool [P, G]`` and its fitness ``float32 [P]``."""
+        state = self._init(key, params)
+        return self._settle(state, population, _failures_last(fitness))
+
+    def _init(self, key: jax.Array, params: Params) -> State:
+        return State(
+            population=jnp.zeros((self.population_size, self.num_dims), bool),
+            fitness=jnp.full((self.population_size,), jnp.inf, jnp.float32),
+            active=jnp.zeros((self.population_size,), jnp.int32),
+            best_solution=jnp.zeros((self.num_dims,), bool),
+            best_fitness=jnp.full((), jnp.inf, jnp.float32),
+            generation_counter=jnp.zeros((), jnp.int32),
+        )
+
+    def _ask(self, key: jax.Array, state: State, params: Params) -> tuple[jax.Array, State]:
+        rank = ranks(state.fitness, state.active)
+
+        def breed(keys: jax.Array) -> jax.Array:
+            key_parents, key_crossover, key_mutation = keys
+            pair = self.parents(key_parents, state.population, state.fitness, rank)
+            children = self.crossover(key_crossover, state.population[pair])
+            return self.mutation(key_mutation, children, params.guide)
+
+        pairs = -(-self.children // 2)
+        children = map_rows(breed, jax.random.split(key, (pairs, 3)), 2 * self.num_dims)
+        return children.reshape(2 * pairs, self.num_dims)[: self.children], state
+
+    def _postprocess_fitness(self, raw_fitness: jax.Array, fitness: jax.Array) -> jax.Array:
+        return _failures_last(fitness)
+
+    def _settle(self, state: State, population: jax.Array, fitness: jax.Array) -> State:
+        """The state with a new population; its best member is the best so far."""
+        active = count_active(population)
+        best = best_first(fitness, active)[0]
+        return state.replace(
+            population=population,
+            fitness=fitness,
+            active=active,
+            best_solution=population[best],
+            best_fitness=fitness[best],
+        )
+
+    def get_best_solution(self, state: State) -> Any:
+        """The best genome ``bool [G]`` so far."""
+        return self._unravel_solution(state.best_solution)
+
+
+def _failures_last(fitness: jax.Array) -> jax.Array:
+    return jnp.where(jnp.isnan(fitness), jnp.inf, fitness).astype(jnp.float32)

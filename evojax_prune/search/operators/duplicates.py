@@ -1,0 +1,62 @@
+"""Children that are no copy of anyone."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+ROUNDS = 16
+"""Attempts at making a child new; only a genome of very few bits needs more than one or two."""
+
+
+def replace_duplicates(key: jax.Array, children: jax.Array, population: jax.Array) -> jax.Array:
+    """Flip random bits of each child that equals a member or an earlier child until none does.
+
+    Copies tell the search nothing and crowd out diversity. Rows are compared by 64-bit hashes: the
+    chance of ever taking two different genomes for one is about ``P**2 / 2**64``, and it costs no
+    more than one needless flip.
+
+    Args:
+        key: for the hash and the flips.
+        children: ``bool [C, G]``.
+        population: ``bool [P, G]``.
+
+    Returns:
+        ``bool [C, G]``; after :data:`ROUNDS` attempts duplicates are let through.
+    """
+    key_hash, key_flips = jax.random.split(key)
+    weights = jax.random.bits(key_hash, (2, children.shape[-1]), jnp.uint32)
+    known = _hashes(population, weights)
+    rows = jnp.arange(len(children))
+    points = jax.random.randint(key_flips, (ROUNDS, len(rows)), 0, children.shape[-1])
+
+    def wanted(carry: tuple[jax.Array, jax.Array, jax.Array]) -> jax.Array:
+        attempt, _, copies = carry
+        return (attempt < ROUNDS) & jnp.any(copies)
+
+    def flip(
+        carry: tuple[jax.Array, jax.Array, jax.Array],
+    ) -> tuple[jax.Array, jax.Array, jax.Array]:
+        attempt, children, copies = carry
+        place = rows, points[attempt]
+        changed = children.at[place].set(children[place] ^ copies)
+        return attempt + 1, changed, _copies(_hashes(changed, weights), known)
+
+    start = jnp.int32(0), children, _copies(_hashes(children, weights), known)
+    return jax.lax.while_loop(wanted, flip, start)[1]
+
+
+def _hashes(genomes: jax.Array, weights: jax.Array) -> jax.Array:
+    """``uint32 [n, 2]``: two sums of random words over the active bits, modulo 2**32."""
+    sums = [
+        jnp.sum(jnp.where(genomes, w[None], jnp.uint32(0)), axis=1, dtype=jnp.uint32)
+        for w in weights
+    ]
+    return jnp.stack(sums, axis=1)
+
+
+def _copies(hashes: jax.Array, known: jax.Array) -> jax.Array:
+    """Which children ``bool [C]`` equal a member or an earlier child."""
+    of_member = jnp.any(jnp.all(hashes[:, None] == known[None], axis=-1), axis=1)
+    same = jnp.all(hashes[:, None] == hashes[None], axis=-1)
+    return of_member | jnp.any(jnp.tril(same, -1), axis=1)

@@ -1,0 +1,29 @@
+"""Who is better: fitness first, fewer active bits among equals."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+
+def best_first(fitness: jax.Array, active: jax.Array) -> jax.Array:
+    """Indices ``int32 [P]`` of a population from its best to its worst member.
+
+    Args:
+        fitness: ``float32 [P]``, minimised, +inf where the evaluation failed.
+        active: ``int32 [P]``, active bits; decides between equal fitness. Where that is equal too
+            the earlier member comes first.
+    """
+    return jnp.lexsort((active, fitness)).astype(jnp.int32)
+
+
+def ranks(fitness: jax.Array, active: jax.Array) -> jax.Array:
+    """Place ``int32 [P]`` of each member in :func:`best_first`; 0 is the best."""
+    order = best_first(fitness, active)
+    places = jnp.arange(len(order), dtype=jnp.int32)
+    return jnp.zeros_like(places).at[order].set(places)
+
+
+def count_active(genomes: jax.Array) -> jax.Array:
+    """Active bits ``int32 [...]`` of ``bool [..., G]``."""
+    return jnp.sum(genomes, axis=-1, dtype=jnp.int32)
