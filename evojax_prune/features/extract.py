@@ -66,8 +66,9 @@ def extract_features(
     shape = getattr(images, "shape", None)
     if shape is not None and (len(shape) != 4 or shape[-1] != 3):
         raise UserError(f"images have shape {list(shape)}, expected uint8 [n, h, w, 3] (RGB)")
-    net = backbones.load(backbone, Path(weights) if weights is not None else None, image_size)
-    with counting(f"Features by {net.name}", total, shown=progress) as advance:
+    file = Path(weights).expanduser() if weights is not None else None
+    net = backbones.load(backbone, file, image_size)
+    with counting("Features", total, shown=progress) as advance:
         return run(net, images, total, batch_size=batch_size, advance=advance)
 
 

@@ -127,8 +127,7 @@ def _entry(
         return cached
     net = recipe.net
     source = split.images(functools.partial(extract.resized, size=net.image_size))
-    what = f"Features of {images.name} {split.name} by {net.name}"
-    with counting(what, len(split), shown=progress) as advance:
+    with counting(f"Features of {split.name}", len(split), shown=progress) as advance:
         features = extract.run(net, source, len(split), batch_size=batch_size, advance=advance)
     entry = Entry(features, split.labels, split.paths, images.classes, images.name, images.version)
     cache.write(folder, key, entry)
