@@ -1,0 +1,156 @@
+"""Runs that are kept: one that is finished is never run again, one that was stopped goes on.
+
+A run is a folder named by a hash of everything that decides its numbers. It holds what the main
+command writes, every genome that the search tried (``search.npz``), and JSON files of what was
+computed from the run later.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+from evojax_prune import cli, pipeline, run
+from evojax_prune.config import RunConfig
+from evojax_prune.heads import head_spec
+from evojax_prune.report import write
+from evojax_prune.report.folder import MARK, PartialFolder
+from evojax_prune.report.outcome import Pruning
+from evojax_prune.report.progress import say, show_notices
+from evojax_prune.splits import FeatureSplits
+
+SEARCH = "search.npz"
+
+
+@dataclasses.dataclass(frozen=True)
+class Variant:
+    """Part of the data, such as all classes but one.
+
+    Attributes:
+        words: what it is; empty for all of the data. It names the run, so it must say everything.
+        cut: takes the part.
+    """
+
+    words: str = ""
+    cut: Callable[[FeatureSplits], FeatureSplits] = lambda splits: splits
+
+
+WHOLE = Variant()
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A finished run.
+
+    Attributes:
+        folder: where its files are.
+        config: its configuration.
+        variant: its part of the data.
+        result: what its ``result.json`` holds.
+    """
+
+    folder: Path
+    config: RunConfig
+    variant: Variant
+    result: Mapping[str, Any]
+
+    @functools.cached_property
+    def problem(self) -> pipeline.Problem:
+        """The data and the head, loaded anew."""
+        return load(self.config, self.variant)
+
+    @property
+    def genome(self) -> np.ndarray:
+        """The evolved head's genome ``bool [G]``."""
+        with np.load(self.folder / "best_mask.npz") as file:
+            return file["genome"]
+
+    def searched(self) -> dict[str, np.ndarray]:
+        """``genomes bool [E, G]``, ``fitness``, ``generation`` ``[E]``, in order of evaluation."""
+        with np.load(self.folder / SEARCH) as file:
+            found = dict(file)
+        length = int(found.pop("length"))
+        found["genomes"] = np.unpackbits(found.pop("packed"), axis=1, count=length).astype(bool)
+        return found
+
+    def once(self, name: str, settings: object, compute: Callable[[], Any]) -> Any:
+        """What was computed from this run before, or is now, as JSON can hold it."""
+        file = self.folder / f"{name}-{_digest(settings)}.json"
+        if not file.exists():
+            made = compute()
+            _write(file, {"settings": settings, "result": made})
+        return json.loads(file.read_text(encoding="utf-8"))["result"]
+
+
+def load(config: RunConfig, variant: Variant = WHOLE) -> pipeline.Problem:
+    """The problem of a run: the main command's, on a part of its data."""
+    problem = pipeline.load_problem(config)
+    if not variant.words:
+        return problem
+    splits = [variant.cut(part) for part in problem.splits]
+    old = problem.pruning.spec
+    spec = head_spec(config.mode, old.features, len(splits[0].classes), old.hidden)
+    return dataclasses.replace(
+        problem,
+        name=f"{problem.name} {variant.words}",
+        splits=splits,
+        pruning=Pruning(spec, config.mode, config.grain),
+    )
+
+
+def find_or_run(config: RunConfig, home: Path, variant: Variant = WHOLE) -> Run:
+    """The finished run of a configuration; it is run first if it has not been.
+
+    Args:
+        config: what the main command would be asked to do.
+        home: folder of all experiments.
+        variant: the part of the data.
+    """
+    folder = home / "runs" / _digest([config.repeatable(), variant.words])
+    if not (folder / MARK).exists():
+        _run(config, variant, folder)
+    result = json.loads((folder / MARK).read_text(encoding="utf-8"))
+    return Run(folder, config, variant, result)
+
+
+def _run(config: RunConfig, variant: Variant, folder: Path) -> None:
+    """What the main command does, on a part of the data, with the search kept whole."""
+    started, console = time.monotonic(), Console(stderr=True)
+    with show_notices(console):
+        problem = load(config, variant)
+        say(console, f"seed {config.seed}, mode {config.mode}, {problem.name}")
+        with PartialFolder(folder) as partial:
+            partial.configure(cli.dump(config), overwrite=False)
+            found = run.find(problem, partial, console)
+            result = write.make_result(problem, found, time.monotonic() - started)
+            write.write_files(partial, problem, found, result)
+            np.savez_compressed(
+                partial.path / SEARCH,
+                allow_pickle=False,
+                packed=found.search.packed,
+                length=np.int64(found.search.genome_length),
+                fitness=found.search.fitness,
+                generation=found.search.generation,
+            )
+            partial.finish()
+
+
+def _digest(settings: object) -> str:
+    text = json.dumps(settings, sort_keys=True)
+    return hashlib.blake2b(text.encode(), digest_size=10).hexdigest()
+
+
+def _write(file: Path, content: object) -> None:
+    part = file.with_suffix(f".{os.getpid()}.part")
+    part.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    os.replace(part, file)
