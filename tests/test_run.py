@@ -35,6 +35,7 @@ QUICK = (
     *("--search-protocol.epochs", "2", "--final-protocol.epochs", "6"),
     *("--final-protocol.learning-rate", "0.02"),
 )
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parent.parent)}
 TWO_LAYERS = ("--hidden", "12", "10")
 
 
@@ -404,7 +405,9 @@ def test_the_command_itself(table: Path, tmp_path: Path) -> None:
 
     def call(*args: str) -> subprocess.CompletedProcess[str]:
         words = [sys.executable, "-m", "evojax_prune.run", "--dataset", str(table), *args]
-        return subprocess.run(words, capture_output=True, text=True, cwd=tmp_path, check=False)
+        return subprocess.run(
+            words, capture_output=True, text=True, cwd=tmp_path, env=ENVIRONMENT, check=False
+        )
 
     refused = call("--mode", "fc3")
     assert refused.returncode == 2
@@ -432,7 +435,7 @@ def test_a_second_run_on_images_needs_neither_backbone_nor_keras_nor_tfds(tmp_pa
             [sys.executable, "-c", program, str(tmp_path / name)],
             capture_output=True,
             text=True,
-            env=os.environ,
+            env=ENVIRONMENT,
             check=False,
         )
         assert done.returncode == 0, done.stderr

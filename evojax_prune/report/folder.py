@@ -93,12 +93,17 @@ class PartialFolder:
             shutil.rmtree(self.path)
 
     def configure(self, config: str, overwrite: bool) -> None:
-        """Write the run's ``config.yaml``; with ``overwrite``, drop a journal of another one."""
+        """Say whose folder this is, unless an interrupted run has.
+
+        Args:
+            config: the run's ``config.yaml``.
+            overwrite: discard the journal of a run with another one.
+        """
         file = self.path / "config.yaml"
-        same = file.is_file() and file.read_text(encoding="utf-8") == config
-        if overwrite and not same:
+        if overwrite and not (file.is_file() and file.read_text(encoding="utf-8") == config):
             self.journal.unlink(missing_ok=True)
-        self.write(file.name, config)
+        if not self.journal.exists():
+            self.write(file.name, config)
 
     def write(self, name: str, text: str) -> None:
         """Write one of the result's text files."""

@@ -84,7 +84,9 @@ class SearchResultPart(Part):
     generations: int = Field(description="generations of the strategy")
     cached: int = Field(description="times a known genome was asked for again, at no cost")
     best_fitness: float = Field(description="best fitness that the search saw")
-    dense_fitness: float = Field(description="fitness of the dense head under the search protocol")
+    dense_fitness: float | None = Field(
+        description="fitness of the dense head under the search protocol; null if it diverged"
+    )
     member_epochs: int = Field(
         description="epochs trained in the search, summed over genomes and folds"
     )

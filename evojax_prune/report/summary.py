@@ -10,6 +10,12 @@ from evojax_prune.report.statistics import Difference
 
 SELECTED_ON_TEST = "selected on test"
 
+_VERDICTS = {
+    "better": "So it beats the dense head.",
+    "worse": "So it does worse than the dense head.",
+    "within": "So neither is shown to be better: the difference is within the interval.",
+}
+
 
 def table(result: Result) -> Table:
     """Dense, random and evolved head side by side."""
@@ -37,8 +43,8 @@ def table(result: Result) -> Table:
             f"{head.selection_accuracy:.4f}",
             f"{head.test_accuracy:.4f}",
             f"{low:.4f} – {high:.4f}",
-            f"{head.active_units} ({head.active_units / result.dense.active_units:.0%})",
-            f"{head.parameters} ({head.parameter_fraction:.0%})",
+            f"{head.active_units:,} ({head.active_units / result.dense.active_units:.0%})",
+            f"{head.parameters:,} ({head.parameter_fraction:.0%})",
             f"{head.optimism:+.4f}",
             style="bold" if head is result.best else None,
         )
@@ -49,20 +55,12 @@ def sentence(
     evolved: Outcome, dense: Outcome, difference: Difference, selected_on_test: bool
 ) -> str:
     """Whether the evolved head beat the dense one on test."""
-    interval = f"95% interval {difference.low:+.4f} to {difference.high:+.4f}"
-    scores = f"{evolved.test:.4f} to {dense.test:.4f}, {difference.value:+.4f}"
-    size = f"with {evolved.parameters / dense.parameters:.0%} of the parameters"
-    if difference.verdict == "better":
-        said = f"The evolved head beats the dense head on test ({scores}, {interval}) {size}."
-    elif difference.verdict == "worse":
-        said = (
-            f"The evolved head is worse than the dense head on test ({scores}, {interval}) {size}."
-        )
-    else:
-        said = (
-            "The evolved head neither beats the dense head on test nor falls behind it: the "
-            f"difference lies within the interval ({scores}, {interval}), {size}."
-        )
+    said = (
+        f"On test the evolved head scores {evolved.test:.4f} and the dense head {dense.test:.4f}: "
+        f"{difference.value:+.4f}, 95% interval {difference.low:+.4f} to {difference.high:+.4f}. "
+        f"{_VERDICTS[difference.verdict]} The evolved head has "
+        f"{evolved.parameters / dense.parameters:.0%} of the parameters."
+    )
     if selected_on_test:
         said += (
             f" But it was {SELECTED_ON_TEST}: the search saw these rows, so this says little about "

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import numpy as np
 from rich.console import Console
 
+from evojax_prune import cli
 from evojax_prune.masks import kernel_masks
 from evojax_prune.pipeline import Problem
 from evojax_prune.report import figures, summary
@@ -75,7 +77,7 @@ def _search(problem: Problem, found: Found) -> SearchResultPart:
         generations=search.generations,
         cached=search.cached,
         best_fitness=float(search.fitness[search.best]),
-        dense_fitness=found.dense_fitness,
+        dense_fitness=None if math.isnan(found.dense_fitness) else found.dense_fitness,
         member_epochs=int(search.columns["epochs"].sum()),
         wall_seconds=round(found.seconds, 3),
         device=report.device,
@@ -88,7 +90,8 @@ def _search(problem: Problem, found: Found) -> SearchResultPart:
 
 
 def write_files(partial: PartialFolder, problem: Problem, found: Found, result: Result) -> None:
-    """Write everything but ``config.yaml``, which is there already."""
+    """Write every file of the result."""
+    partial.write("config.yaml", cli.dump(problem.config))
     partial.write(MARK, result.text())
     partial.write("evaluations.csv", evaluations_csv(found.search))
     _save_mask(partial.path / "best_mask.npz", problem, found)
