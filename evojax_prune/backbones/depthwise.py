@@ -12,28 +12,18 @@ from __future__ import annotations
 import functools
 import operator
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.extend.core import Jaxpr, Literal, Var
-from jax.extend.core.primitives import (
-    closed_call_p,
-    conv_general_dilated_p,
-    custom_jvp_call_p,
-    custom_vjp_call_p,
-    jit_p,
-)
+from jax.extend.core import Literal, Var
+from jax.extend.core.primitives import conv_general_dilated_p, jit_p
+
+if TYPE_CHECKING:
+    from jax.extend.core import ClosedJaxpr
 
 _NHWC = lax.conv_dimension_numbers((1,) * 4, (1,) * 4, ("NHWC", "HWIO", "NHWC"))
-_INLINED = {
-    jit_p: "jaxpr",
-    closed_call_p: "call_jaxpr",
-    custom_jvp_call_p: "call_jaxpr",
-    custom_vjp_call_p: "call_jaxpr",
-}
-"""Functions that are evaluated in place, and the parameter that holds their program."""
 
 
 def shifted_depthwise(fun: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
@@ -47,23 +37,23 @@ def shifted_depthwise(fun: Callable[..., jax.Array]) -> Callable[..., jax.Array]
 
     @functools.wraps(fun)
     def changed(*args: Any) -> jax.Array:
-        program = jax.make_jaxpr(fun)(*args)
-        (result,) = _run(program.jaxpr, program.consts, jax.tree.leaves(args))
+        (result,) = _run(jax.make_jaxpr(fun)(*args), jax.tree.leaves(args))
         return result
 
     return changed
 
 
-def _run(jaxpr: Jaxpr, consts: list[Any], inputs: list[Any]) -> list[Any]:
+def _run(program: ClosedJaxpr, inputs: list[Any]) -> list[Any]:
     """Evaluate a program, exchanging the depthwise convolutions on the way."""
+    jaxpr = getattr(program, "jaxpr", program)  # JAX is about to drop the wrapper
     values: dict[Var, Any] = dict(
-        zip([*jaxpr.constvars, *jaxpr.invars], [*consts, *inputs], strict=True)
+        zip([*jaxpr.constvars, *jaxpr.invars], [*program.consts, *inputs], strict=True)
     )
     for step in jaxpr.eqns:
         operands = [v.val if isinstance(v, Literal) else values[v] for v in step.invars]
-        if step.primitive in _INLINED:
-            inner = step.params[_INLINED[step.primitive]]
-            results = _run(inner.jaxpr, inner.consts, operands)
+        called = step.params.get("jaxpr" if step.primitive is jit_p else "call_jaxpr")
+        if called is not None:
+            results = _run(called, operands)
         elif step.primitive is conv_general_dilated_p and _is_depthwise(operands, step.params):
             x, kernel = operands
             results = [_shifted(x, kernel, step.params)]
