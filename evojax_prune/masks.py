@@ -76,9 +76,7 @@ def genome_length(spec: HeadSpec, mode: Mode, grain: Grain = "neurons") -> int:
     }[mode]
 
 
-def decode(
-    genomes: np.ndarray, spec: HeadSpec, mode: Mode, grain: Grain = "neurons"
-) -> Masks:
+def decode(genomes: np.ndarray, spec: HeadSpec, mode: Mode, grain: Grain = "neurons") -> Masks:
     """Masks of a population of genomes.
 
     With grain ``neurons`` a bit switches a backbone feature (``features``: a row of the sparse
@@ -114,9 +112,7 @@ def decode(
     return dataclasses.replace(dense, units=tuple(units))
 
 
-def _connections(
-    genomes: np.ndarray, spec: HeadSpec, mode: Mode
-) -> tuple[np.ndarray | None, ...]:
+def _connections(genomes: np.ndarray, spec: HeadSpec, mode: Mode) -> tuple[np.ndarray | None, ...]:
     layers: list[np.ndarray | None] = [None] * (len(spec.hidden) + 1)
     start = 0
     for i in SPARSE_LAYERS[mode]:
@@ -128,7 +124,11 @@ def _connections(
 
 
 def kernel_masks(masks: Masks, member: int) -> list[np.ndarray]:
-    """For each layer, ``bool [in, out]``: the weights of one member that are used."""
+    """For each layer the weights of one member that are used, ``bool [in, out]``.
+
+    The last layer's mask is ``[in, 1]`` where it has no connections switched: its outputs are the
+    classes, and none is ever off.
+    """
     inputs = [masks.features[member], *(u[member] for u in masks.units)]
     outputs = [*(u[member] for u in masks.units), None]
     kernels = []
