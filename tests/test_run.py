@@ -109,7 +109,7 @@ def test_a_run_writes_everything_and_says_what_it_found(
     folder = tmp_path / "results"
     assert {entry.name for entry in folder.iterdir()} == FILES
 
-    for word in ("dense", "random (best of 14)", "evolved", "95% interval", "optimism"):
+    for word in ("dense", "random, best of 14", "evolved", "95% interval", "optimism"):
         assert word in out
     assert "selected on test" not in out
     assert result.comparison.sentence in out

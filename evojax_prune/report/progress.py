@@ -64,7 +64,8 @@ class Stage:
             return ""
         rate, left = worked / seconds, self.total - self._done
         rest = f"{duration(left / rate)} left" if left > 1e-6 else f"took {duration(seconds)}"
-        return f"{rate:.1f}/s, {rest}"
+        pace = f"{rate:.1f}/s" if rate >= 0.95 else f"{60 * rate:.1f}/min"
+        return f"{pace}, {rest}"
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rich import box
 from rich.table import Table
 
 from evojax_prune.report.outcome import Outcome
@@ -26,14 +27,15 @@ def table(result: Result) -> Table:
         title=f"{data.name}, mode {config['mode']}, {config['grain']}: "
         f"{data.train} training, {data.selection} selection, {data.test} test rows{mark}",
         title_justify="left",
+        box=box.SIMPLE_HEAD,
     )
-    lines.add_column("head")
+    lines.add_column("head", no_wrap=True)
     test = f"test accuracy ({SELECTED_ON_TEST})" if result.selected_on_test else "test accuracy"
-    for name in ("selection accuracy", test, "95% interval", counted, "parameters", "optimism"):
+    for name in ("selection accuracy", f"{test}, 95% interval", counted, "parameters", "optimism"):
         lines.add_column(name, justify="right")
     rows: dict[str, HeadResult] = {
         "dense": result.dense,
-        f"random (best of {result.random.masks})": result.random,
+        f"random, best of {result.random.masks}": result.random,
         "evolved": result.best,
     }
     for name, head in rows.items():
@@ -41,8 +43,7 @@ def table(result: Result) -> Table:
         lines.add_row(
             name,
             f"{head.selection_accuracy:.4f}",
-            f"{head.test_accuracy:.4f}",
-            f"{low:.4f} – {high:.4f}",
+            f"{head.test_accuracy:.4f}, {low:.4f} to {high:.4f}",
             f"{head.active_units:,} ({head.active_units / result.dense.active_units:.0%})",
             f"{head.parameters:,} ({head.parameter_fraction:.0%})",
             f"{head.optimism:+.4f}",

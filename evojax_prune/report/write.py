@@ -141,7 +141,4 @@ def show(result: Result, output: Path) -> None:
     console.print()
     console.print(summary.table(result))
     say(console, result.comparison.sentence)
-    say(
-        console,
-        f"{result.search.evaluations} evaluations, {result.search.ended}. Results: {output}",
-    )
+    say(console, f"The search ended: {result.search.ended}. Everything is in {output}")

@@ -1,0 +1,78 @@
+"""What the README says can be typed."""
+
+from __future__ import annotations
+
+import re
+import stat
+import sys
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from evojax_prune import config, pipeline
+from evojax_prune import run as command
+from evojax_prune.report.result import Result
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_recipe_for_numpy_gives_the_reported_accuracy(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rng = np.random.default_rng(0)
+    y = np.arange(90) % 3
+    x = rng.normal(size=(90, 8)) + 1.5 * np.eye(3, 8)[y]
+    np.savez(tmp_path / "data.npz", x_train=x, y_train=y)
+    output = tmp_path / "demo"
+    args = ["--dataset", str(tmp_path / "data.npz"), "--output", str(output), "--hidden", "8"]
+    args += ["--population", "4", "--evaluations", "6", "--final-protocol.epochs", "5"]
+    assert command.main(args) == 0
+    capsys.readouterr()
+    (recipe,) = re.findall(r"```python\n([^`]*load_file[^`]*)```", README)
+    exec(recipe.replace("runs/demo", str(output)), {})
+    result = Result.model_validate_json((output / "result.json").read_text())
+    assert float(capsys.readouterr().out) == result.best.test_accuracy
+
+
+def test_every_flag_in_the_documents_exists() -> None:
+    known = {f"--{name.replace('_', '-')}" for name in config.RunConfig.model_fields}
+    known |= {"--config", "--help"}
+    texts = [README, *(path.read_text() for path in (ROOT / "configs").glob("*.yaml"))]
+    for text in texts:
+        for flag in re.findall(r"(?<![\w-])--[a-z][a-z-]+", text):
+            assert flag in known, flag
+
+
+def test_the_command_that_ci_runs_is_the_readmes() -> None:
+    script = ROOT / ".ci" / "run"
+    assert script.stat().st_mode & stat.S_IXUSR
+    lines = [line for line in README.splitlines() if line.startswith("python3 -m venv")]
+    assert len(lines) == 2
+    assert lines[0].endswith("-m evojax_prune.run --dataset digits")
+    assert lines[1].endswith("-m pytest")
+
+
+def test_every_extra_in_the_readme_exists() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    named = set(re.findall(r"'\.\[([\w-]+)\]'", README))
+    assert named <= extras["optional-dependencies"].keys()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="paths differ")
+def test_the_default_output_is_named_after_the_data() -> None:
+    for dataset, start in {
+        "cifar10": "cifar10-features-",
+        "imagenet_resized/32x32:1.0": "imagenet_resized-32x32-1.0-features-",
+        str(ROOT / "tests"): "tests-features-",
+    }.items():
+        assert command.default_output(config.RunConfig(dataset=dataset)).name.startswith(start)
+
+
+def test_random_masks_have_exactly_the_density() -> None:
+    masks = pipeline.random_genomes(7, 20, 50, seed=3)
+    assert (masks.sum(1) == 7).all()
+    assert len(np.unique(masks, axis=0)) > 40
+    np.testing.assert_array_equal(masks, pipeline.random_genomes(7, 20, 50, seed=3))
