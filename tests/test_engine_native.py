@@ -220,6 +220,17 @@ def test_extreme_shapes(dual, widths, rows, batch):
     np.testing.assert_allclose(state.losses, run_float64(problem, protocol), rtol=1e-5)
 
 
+def test_columns_that_wait_in_large_dual_states():
+    """Beyond a few megabytes the dual form updates far columns several steps at a time."""
+    problem = make_problem((30, 256, 3), rows=2100, epochs=2)
+    protocol = dataclasses.replace(LONG, epochs=2, learning_rate=1e-3)
+    state, layers = run_native(problem, protocol, dual=True)
+    np.testing.assert_allclose(state.losses, run_float64(problem, protocol), rtol=1e-5)
+    again, layers_again = run_native(problem, protocol, dual=True, chunks=[1])
+    assert state.losses == again.losses
+    assert_layers_close(layers, layers_again, 0.0)
+
+
 @pytest.mark.parametrize("dual", [False, True])
 @pytest.mark.parametrize("cuts", [[1], [3, 4], [2, 2, 5]])
 def test_training_goes_on_where_it_stopped(dual, cuts):

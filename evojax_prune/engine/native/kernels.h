@@ -10,8 +10,10 @@
 
 #include "panels.h"
 
-/* Units are masked in words of 32 bits; the rows of a minibatch are padded to whole words. */
+/* Rows of a minibatch are masked in words of 32 bits, and padded to whole words. */
 #define WORD 32
+/* Units are masked in words of 64: so many rows of a panel stay in the level-1 cache. */
+#define BLOCK 64
 
 /* One SGD step: velocity = momentum * velocity - rate * gradient, then
  * weight += ahead * velocity - direct * gradient. */
@@ -19,10 +21,16 @@ typedef struct {
     float momentum, rate, ahead, direct;
 } sgd;
 
-INLINE void update(vf gradient, float *w, float *v, sgd rule) {
-    const vf velocity = splat(rule.momentum) * load(v) - splat(rule.rate) * gradient;
-    store(v, velocity);
-    store(w, load(w) + splat(rule.ahead) * velocity - splat(rule.direct) * gradient);
+INLINE void update_row(const int n, const vf *gradient, float *w, float *v, sgd rule) {
+    const vf momentum = splat(rule.momentum), rate = splat(rule.rate);
+    const vf ahead = splat(rule.ahead), direct = splat(rule.direct);
+    /* Two plain addresses: left alone, the compiler computes a new pair for every vector. */
+    __asm__("" : "+r"(w), "+r"(v));
+    for (int j = 0; j < n; j++) {
+        const vf velocity = momentum * load(v + j * LANES) - rate * gradient[j];
+        store(v + j * LANES, velocity);
+        store(w + j * LANES, load(w + j * LANES) + ahead * velocity - direct * gradient[j]);
+    }
 }
 
 INLINE float update_one(float gradient, float w, float *v, sgd rule) {
@@ -30,28 +38,20 @@ INLINE float update_one(float gradient, float w, float *v, sgd rule) {
     return w + rule.ahead * *v - rule.direct * gradient;
 }
 
-/* Values of some columns of a panel, copied out while its rows are at hand. */
 typedef struct {
-    int count;
-    int *column; /* of the panel */
-    int *lane;   /* where in `out`'s row */
-    float *out;  /* [units][lanes] */
-    int lanes;
-} pick;
-
-typedef struct {
-    int units, words;      /* rows of the panel, mask words of a unit */
+    int units, words;      /* mask words of a unit */
     const uint32_t *masks; /* [units][words]: rows of the minibatch that count */
     const float *factors;  /* [units][words * WORD] */
     const float *block;    /* [words * WORD][width]: the other factor, one row a minibatch row */
-    float *w, *v;          /* the panel and its velocity */
+    float *w, *v;          /* weights [units], `stride` apart, and their velocity */
+    size_t stride;
     sgd rule;
-    pick after; /* of w, updated */
 } push_job;
 
 /* w[unit] by an SGD step with gradient sum over the rows i in its mask of factors[unit][i] block[i] */
 INLINE void push_wide(const int n, const push_job *job) {
     const int width = n * LANES;
+    const sgd rule = job->rule;
     for (int unit = 0; unit < job->units; unit++) {
         vf sum[PANEL];
         for (int j = 0; j < n; j++) sum[j] = splat(0.0f);
@@ -65,16 +65,13 @@ INLINE void push_wide(const int n, const push_job *job) {
                 for (int j = 0; j < n; j++) sum[j] += x * load(row + j * LANES);
             }
         }
-        float *w = job->w + (size_t)unit * width, *v = job->v + (size_t)unit * width;
-        for (int j = 0; j < n; j++) update(sum[j], w + j * LANES, v + j * LANES, job->rule);
-        float *out = job->after.out + (size_t)unit * job->after.lanes;
-        for (int i = 0; i < job->after.count; i++) out[job->after.lane[i]] = w[job->after.column[i]];
+        update_row(n, sum, job->w + unit * job->stride, job->v + unit * job->stride, rule);
     }
 }
 
 typedef struct {
     int units, rows, words; /* inputs, rows of the minibatch, mask words of a unit */
-    const uint32_t *masks;  /* [units / WORD][words * WORD]: units that count in a row */
+    const uint64_t *masks;  /* [units / BLOCK][words * WORD]: units that count in a row */
     const float *factors;   /* [units][words * WORD] */
     const float *panel;     /* [units][width] */
     float *out;             /* [rows], `stride` apart */
@@ -84,16 +81,16 @@ typedef struct {
 /* out[row] += sum over the units in its mask of factors[unit][row] panel[unit] */
 INLINE void pull_wide(const int n, const pull_job *job) {
     const int width = n * LANES, lanes = job->words * WORD;
-    for (int first = 0; first < job->units; first += WORD) {
+    for (int first = 0; first < job->units; first += BLOCK) {
         const float *panel = job->panel + (size_t)first * width;
         const float *factors = job->factors + (size_t)first * lanes;
-        const uint32_t *masks = job->masks + (size_t)first / WORD * lanes;
+        const uint64_t *masks = job->masks + (size_t)first / BLOCK * lanes;
         for (int row = 0; row < job->rows; row++) {
             float *out = job->out + row * job->stride;
             vf sum[PANEL];
             for (int j = 0; j < n; j++) sum[j] = load(out + j * LANES);
-            for (uint32_t m = masks[row]; m; m &= m - 1) {
-                const int unit = __builtin_ctz(m);
+            for (uint64_t m = masks[row]; m; m &= m - 1) {
+                const int unit = __builtin_ctzll(m);
                 const vf x = splat(factors[unit * lanes + row]);
                 const float *w = panel + unit * width;
                 for (int j = 0; j < n; j++) sum[j] += x * load(w + j * LANES);

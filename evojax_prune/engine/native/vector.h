@@ -45,32 +45,57 @@ INLINE vi splat_int(int32_t x) {
 /* a where the mask is set, else b */
 INLINE vf choose(vi mask, vf a, vf b) { return (vf)((mask & (vi)a) | (~mask & (vi)b)); }
 
-/* a0 b0 a1 b1 ... of the lower halves; zip_high: of the upper ones */
-#define LOW(i) ((i) / 2 + ((i) % 2) * LANES)
-#define HIGH(i) ((i) / 2 + ((i) % 2) * LANES + LANES / 2)
+/* Element EACH's i of the result is element index(i) of a, or of b from LANES on. */
 #if defined(__clang__)
-INLINE vf zip_low(vf a, vf b) { return __builtin_shufflevector(a, b, EACH(LOW)); }
-INLINE vf zip_high(vf a, vf b) { return __builtin_shufflevector(a, b, EACH(HIGH)); }
+#define SHUFFLE(a, b, index) __builtin_shufflevector(a, b, EACH(index))
 #else
-INLINE vf zip_low(vf a, vf b) { return __builtin_shuffle(a, b, (vi){EACH(LOW)}); }
-INLINE vf zip_high(vf a, vf b) { return __builtin_shuffle(a, b, (vi){EACH(HIGH)}); }
+#define SHUFFLE(a, b, index) __builtin_shuffle(a, b, (vi){EACH(index)})
 #endif
 
-/* A LANES x LANES block: log2(LANES) perfect shuffles of its rows transpose it. */
+/* Processors shuffle fastest inside quarters of 4 floats: first elements or pairs there, then
+ * whole quarters. */
+#define SINGLES_LOW(i) ((i) / 4 * 4 + (i) % 4 / 2 + (i) % 2 * LANES)
+#define SINGLES_HIGH(i) (SINGLES_LOW(i) + 2)
+#define PAIRS_LOW(i) ((i) / 4 * 4 + (i) % 2 + (i) % 4 / 2 * LANES)
+#define PAIRS_HIGH(i) (PAIRS_LOW(i) + 2)
+#define HALF_LOW(i) ((i) % (LANES / 2) + (i) / (LANES / 2) * LANES)
+#define HALF_HIGH(i) (HALF_LOW(i) + LANES / 2)
+#define QUARTERS_EVEN(i) ((i) % 4 + (i) / 4 * 8)
+#define QUARTERS_ODD(i) (QUARTERS_EVEN(i) + 4)
+
+/* Transposes a block of LANES x LANES floats. */
 INLINE void transpose_block(const float *from, size_t from_stride, float *to, size_t to_stride) {
-    vf rows[LANES], next[LANES];
-    for (int i = 0; i < LANES; i++) rows[i] = load(from + i * from_stride);
+    vf fours[LANES / 4][4]; /* [g][k]: quarter q holds column 4 q + k of rows 4 g ... 4 g + 3 */
 #pragma GCC unroll 4
-    for (int round = 1; round < LANES; round *= 2) {
-#pragma GCC unroll 8
-        for (int i = 0; i < LANES / 2; i++) {
-            next[2 * i] = zip_low(rows[i], rows[i + LANES / 2]);
-            next[2 * i + 1] = zip_high(rows[i], rows[i + LANES / 2]);
-        }
-#pragma GCC unroll 16
-        for (int i = 0; i < LANES; i++) rows[i] = next[i];
+    for (int g = 0; g < LANES / 4; g++) {
+        const float *rows = from + 4 * g * from_stride;
+        const vf a = load(rows), b = load(rows + from_stride);
+        const vf c = load(rows + 2 * from_stride), d = load(rows + 3 * from_stride);
+        const vf ab = SHUFFLE(a, b, SINGLES_LOW), ab_high = SHUFFLE(a, b, SINGLES_HIGH);
+        const vf cd = SHUFFLE(c, d, SINGLES_LOW), cd_high = SHUFFLE(c, d, SINGLES_HIGH);
+        fours[g][0] = SHUFFLE(ab, cd, PAIRS_LOW);
+        fours[g][1] = SHUFFLE(ab, cd, PAIRS_HIGH);
+        fours[g][2] = SHUFFLE(ab_high, cd_high, PAIRS_LOW);
+        fours[g][3] = SHUFFLE(ab_high, cd_high, PAIRS_HIGH);
     }
-    for (int i = 0; i < LANES; i++) store(to + i * to_stride, rows[i]);
+#pragma GCC unroll 4
+    for (int k = 0; k < 4; k++) {
+#if LANES == 4
+        store(to + k * to_stride, fours[0][k]);
+#elif LANES == 8
+        store(to + k * to_stride, SHUFFLE(fours[0][k], fours[1][k], HALF_LOW));
+        store(to + (4 + k) * to_stride, SHUFFLE(fours[0][k], fours[1][k], HALF_HIGH));
+#else
+        const vf a = SHUFFLE(fours[0][k], fours[1][k], HALF_LOW);
+        const vf b = SHUFFLE(fours[2][k], fours[3][k], HALF_LOW);
+        const vf c = SHUFFLE(fours[0][k], fours[1][k], HALF_HIGH);
+        const vf d = SHUFFLE(fours[2][k], fours[3][k], HALF_HIGH);
+        store(to + k * to_stride, SHUFFLE(a, b, QUARTERS_EVEN));
+        store(to + (4 + k) * to_stride, SHUFFLE(a, b, QUARTERS_ODD));
+        store(to + (8 + k) * to_stride, SHUFFLE(c, d, QUARTERS_EVEN));
+        store(to + (12 + k) * to_stride, SHUFFLE(c, d, QUARTERS_ODD));
+#endif
+    }
 }
 
 /* Bit i: p[i] is not zero (a NaN is not), for 32 floats. */
@@ -83,6 +108,14 @@ INLINE uint32_t nonzero_bits(const float *p) {
     uint32_t all = 0;
     for (int i = 0; i < LANES; i++) all |= (uint32_t)found[i];
     return all;
+}
+
+/* x where the bits of the mask are set, from the lowest on, else 0. */
+INLINE vf keep(uint32_t mask, vf x) {
+#define BIT(i) (int32_t)(1u << (i))
+    const vi bits = {EACH(BIT)};
+#undef BIT
+    return (vf)(((splat_int((int32_t)mask) & bits) == bits) & (vi)x);
 }
 
 /* e^x to about one unit in the last place; NaN stays NaN. 2^n r with |r's exponent| <= ln 2 / 2. */
