@@ -46,9 +46,12 @@ def run_queue(
 
     with ThreadPoolExecutor(workers or core_count(), thread_name_prefix="member") as pool:
         futures = [pool.submit(run, i) for i in order]
-        done, rest = wait(futures, return_when=FIRST_EXCEPTION)
-        for future in rest:
-            future.cancel()
+        try:
+            done, _ = wait(futures, return_when=FIRST_EXCEPTION)
+        finally:
+            # After an error, or an interrupt of this thread, what has not begun is not begun.
+            for future in futures:
+                future.cancel()
         for future in done:
             future.result()
     return results  # type: ignore[return-value]
