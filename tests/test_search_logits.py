@@ -76,6 +76,14 @@ def test_scores_shape_the_first_generation(name: str) -> None:
     assert abs(genomes.mean() - 0.4) < 0.02
 
 
+def test_a_diverged_algorithm_ends_in_a_sentence() -> None:
+    strategy = make_strategy(
+        "Open_ES", population=8, genome_length=LENGTH, options={"learning_rate": 3e38}
+    )
+    with pytest.raises(UserError, match=r"Open_ES diverged.*lower its learning_rate"):
+        run_search(strategy, matches, evaluations=80, seed=0)
+
+
 def test_the_sign_turns_in_one_place() -> None:
     values = np.asarray(minimised(np.array([0.5, np.nan, -np.inf, -2.0])))
     np.testing.assert_array_equal(values, np.array([-0.5, np.inf, np.inf, 2.0], np.float32))

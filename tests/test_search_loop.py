@@ -272,12 +272,14 @@ def test_a_journal_of_another_run_is_refused(
 def test_other_files_and_damage_are_refused(tmp_path: Path) -> None:
     journal = tmp_path / "journal"
     for content, message in (
-        ('{"a": 1}\n', "not a search journal"),
+        ('{"a": 1}\n', "no search journal of this version"),
         ("genomes\n", "damaged"),
+        ("some text", "damaged"),
     ):
         journal.write_text(content)
         with pytest.raises(UserError, match=message):
             run_search(GENERATIONAL, matches, evaluations=20, seed=0, journal=journal)
+        assert journal.read_text() == content
     # A journal of the same run whose genomes the search does not ask for: other software wrote it.
     journal.unlink()
     run_search(GENERATIONAL, matches, evaluations=20, seed=0, journal=journal)

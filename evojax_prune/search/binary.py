@@ -68,7 +68,8 @@ def metrics_fn(
         params: unused.
     """
     del key, params
-    best = best_first(fitness, count_active(population))[0]
+    active = count_active(population)
+    best = best_first(fitness, active)[0]
     return {
         "generation_counter": state.generation_counter,
         "best_fitness_in_generation": fitness[best],
@@ -76,7 +77,7 @@ def metrics_fn(
         "best_fitness": state.best_fitness,
         "best_solution": state.best_solution,
         "best_active_fraction": jnp.mean(state.best_solution, dtype=jnp.float32),
-        "mean_active_fraction": jnp.mean(population, dtype=jnp.float32),
+        "mean_active_fraction": jnp.mean(active.astype(jnp.float32)) / population.shape[1],
     }
 
 

@@ -71,13 +71,5 @@ class GenerationalGA(BinaryGA):
         everyone = jnp.concatenate([fitness, state.fitness])
         active = jnp.concatenate([count_active(population), state.active])
         survivors = best_first(everyone, active)[: self.population_size]
-        # Two gathers and a choice rather than one gather of the joined population, which would be
-        # the largest array of the search.
-        count = len(fitness)
-        born = survivors < count
-        members = jnp.where(
-            born[:, None],
-            population[jnp.minimum(survivors, count - 1)],
-            state.population[jnp.maximum(survivors - count, 0)],
-        )
+        members = jnp.concatenate([population, state.population])[survivors]
         return self._settle(state, members, everyone[survivors])

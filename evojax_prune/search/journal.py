@@ -91,29 +91,23 @@ class Journal:
             os.fsync(file.fileno())
 
     def _read(self) -> None:
-        lines = self.path.read_bytes().splitlines(keepends=True)
-        if not lines[-1].endswith(b"\n"):
-            lines.pop()
-            os.truncate(self.path, sum(map(len, lines)))
-        if not lines:
-            self._start()
-            return
-        try:
-            header, *batches = (json.loads(line) for line in lines)
-        except ValueError as error:
-            raise UserError(f"{self.path} is damaged ({error}): remove it to start anew") from None
-        if not isinstance(header, dict) or header.get("schema") != SCHEMA:
-            raise UserError(
-                f"{self.path} is not a search journal of this version ({SCHEMA}): name another "
-                "file, or remove this one"
-            )
-        self._check(header["config"])
-        for batch in batches:
+        whole, _, cut = self.path.read_bytes().rpartition(b"\n")
+        header, *batches = whole.split(b"\n")
+        self._check(_parsed(self.path, header))
+        for line in batches:
+            batch = _parsed(self.path, line)
             self._keep(batch["genomes"], batch["fitness"], batch["columns"])
         self._unread = set(self._known)
+        if cut:  # by a crash; only now is it sure that the file is ours to change
+            os.truncate(self.path, len(whole) + 1)
 
-    def _check(self, config: dict[str, Any]) -> None:
-        here, there = _flat(self.config), _flat(config)
+    def _check(self, header: dict[str, Any]) -> None:
+        if header.get("schema") != SCHEMA:
+            raise UserError(
+                f"{self.path} is no search journal of this version ({SCHEMA}): name another file, "
+                "or remove this one"
+            )
+        here, there = _flat(self.config), _flat(header["config"])
         differing = sorted(k for k in here.keys() | there.keys() if here.get(k) != there.get(k))
         if differing:
             first = differing[0]
@@ -128,6 +122,16 @@ class Journal:
         for i, name in enumerate(names):
             row = {column: values[i] for column, values in columns.items()}
             self._known[name] = (fitness[i], row)
+
+
+def _parsed(path: Path, line: bytes) -> dict[str, Any]:
+    try:
+        return dict(json.loads(line))
+    except (ValueError, TypeError) as error:
+        raise UserError(
+            f"{path} is no search journal, or damaged ({error}): name another file, or remove this "
+            "one to start anew"
+        ) from None
 
 
 def _line(data: dict[str, Any]) -> str:

@@ -70,7 +70,11 @@ class LogitStrategy(Strategy):
         self._begin = jax.jit(self._first_logits if self._population_based else self._start)
 
     def ask(self, key: jax.Array, state: LogitState | None) -> tuple[np.ndarray, LogitState]:
-        """See :class:`Strategy`."""
+        """See :class:`Strategy`.
+
+        Raises:
+            UserError: the algorithm diverged.
+        """
         with _evosax_rules():
             if state is None and self._population_based:
                 state = LogitState(None, self._begin(key))
@@ -79,6 +83,11 @@ class LogitStrategy(Strategy):
                 evolution = self._begin(key_start) if state is None else state.evolution
                 logits, evolution = self.algorithm.ask(key_ask, evolution, self._params)
                 state = LogitState(evolution, logits)
+        if not np.isfinite(state.logits).all():
+            raise UserError(
+                f"{self.description['name']} diverged, its logits are no finite numbers any more: "
+                "lower its learning_rate or std, or end the search earlier by fewer evaluations"
+            )
         return np.asarray(state.logits > 0), state
 
     def _tell(
@@ -163,7 +172,8 @@ def logit_strategy(
     arguments = _arguments(name, options)
     accepted = inspect.signature(algorithms[name].__init__).parameters
     if "num_generations" in accepted and generations is not None:
-        arguments.setdefault("num_generations", generations + 1)
+        # Some room: generations in which a genome comes again do not use up the budget.
+        arguments.setdefault("num_generations", generations + generations // 4 + 2)
     if "sampling_fn" in accepted:
         arguments["sampling_fn"] = lambda key: jnp.where(initial.genome(key, guide), 1.0, -1.0)
     populations = None

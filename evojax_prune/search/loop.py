@@ -59,8 +59,11 @@ def run_search(
 
     Raises:
         UserError: the journal is of another run, or damaged.
-        ValueError: ``evaluate`` returned something else than one fitness a genome, or +inf.
+        ValueError: no budget, or ``evaluate`` returned something else than one fitness a genome,
+            or +inf.
     """
+    if evaluations < 1:
+        raise ValueError(f"evaluations is {evaluations}, expected at least 1")
     memory = _Memory(Archive(strategy.genome_length), evaluate, evaluations)
     if journal is not None:
         identity = {"strategy": strategy.description, "seed": seed, **(journal_config or {})}
@@ -78,35 +81,44 @@ def run_search(
         cached += told.cached
         idle = 0 if told.new else idle + 1
         if on_generation:
-            fitness, active = (state is not None and strategy.members(state)) or (
-                archive.fitness(told.entries),
-                archive.active(told.entries),
-            )
-            sound = fitness[~np.isnan(fitness)]
-            best = [archive.best]
-            on_generation(
-                GenerationInfo(
-                    generation=generation,
-                    evaluations=len(archive),
-                    cached=cached,
-                    best_fitness=float(archive.fitness(best)[0]),
-                    best_active_fraction=float(archive.active(best)[0] / strategy.genome_length),
-                    mean_fitness=float(sound.mean()) if len(sound) else math.nan,
-                    mean_active_fraction=float(active.mean() / strategy.genome_length),
-                    replayed=told.replayed,
-                )
-            )
+            members = None if state is None else strategy.members(state)
+            if members is None:
+                members = archive.fitness(told.entries), archive.active(told.entries)
+            on_generation(_info(generation, archive, cached, members, told.replayed))
         generation += 1
     exhausted = len(archive) >= evaluations
+    stopped = f"the budget of {evaluations} evaluations is used"
+    if not exhausted:
+        known = f"{len(archive)} of {evaluations} evaluations"
+        stopped = f"no new genome in {stall} generations, after {known}"
     return SearchResult(
         **archive.fields(),
         cached=cached,
         generations=generation,
-        stopped=f"the budget of {evaluations} evaluations is used"
-        if exhausted
-        else f"no new genome in {stall} generations, after {len(archive)} of {evaluations} "
-        "evaluations",
+        stopped=stopped,
         exhausted=exhausted,
+    )
+
+
+def _info(
+    generation: int,
+    archive: Archive,
+    cached: int,
+    members: tuple[np.ndarray, np.ndarray],
+    replayed: bool,
+) -> GenerationInfo:
+    fitness, active = members
+    sound = fitness[~np.isnan(fitness)]
+    best = [archive.best]
+    return GenerationInfo(
+        generation=generation,
+        evaluations=len(archive),
+        cached=cached,
+        best_fitness=float(archive.fitness(best)[0]),
+        best_active_fraction=float(archive.active(best)[0] / archive.genome_length),
+        mean_fitness=float(sound.mean()) if len(sound) else math.nan,
+        mean_active_fraction=float(active.mean() / archive.genome_length),
+        replayed=replayed,
     )
 
 

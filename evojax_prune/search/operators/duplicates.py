@@ -5,6 +5,8 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from evojax_prune.search.operators.batching import map_rows
+
 ROUNDS = 16
 """Attempts at making a child new; only a genome of very few bits needs more than one or two."""
 
@@ -48,11 +50,11 @@ def replace_duplicates(key: jax.Array, children: jax.Array, population: jax.Arra
 
 def _hashes(genomes: jax.Array, weights: jax.Array) -> jax.Array:
     """``uint32 [n, 2]``: two sums of random words over the active bits, modulo 2**32."""
-    sums = [
-        jnp.sum(jnp.where(genomes, w[None], jnp.uint32(0)), axis=1, dtype=jnp.uint32)
-        for w in weights
-    ]
-    return jnp.stack(sums, axis=1)
+
+    def row_hashes(genome: jax.Array) -> jax.Array:
+        return jnp.sum(jnp.where(genome[None], weights, jnp.uint32(0)), 1, dtype=jnp.uint32)
+
+    return map_rows(row_hashes, genomes, 2 * genomes.shape[1])
 
 
 def _copies(hashes: jax.Array, known: jax.Array) -> jax.Array:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from evojax_prune.search.operators.batching import map_rows
+
 
 def best_first(fitness: jax.Array, active: jax.Array) -> jax.Array:
     """Indices ``int32 [P]`` of a population from its best to its worst member.
@@ -25,5 +27,9 @@ def ranks(fitness: jax.Array, active: jax.Array) -> jax.Array:
 
 
 def count_active(genomes: jax.Array) -> jax.Array:
-    """Active bits ``int32 [...]`` of ``bool [..., G]``."""
-    return jnp.sum(genomes, axis=-1, dtype=jnp.int32)
+    """Active bits ``int32 [n]`` of ``bool [n, G]``."""
+
+    def count(genome: jax.Array) -> jax.Array:
+        return jnp.sum(genome, dtype=jnp.int32)
+
+    return map_rows(count, genomes, genomes.shape[1])
