@@ -14,7 +14,8 @@ static const ep_variant *variant(void) {
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
         __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq"))
         return &ep_avx512;
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return &ep_avx2;
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+        __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2")) return &ep_avx2;
     return &ep_generic;
 }
 
@@ -67,13 +68,12 @@ int ep_train(ep_member *member) {
 
 int64_t ep_floats(int32_t rows, int32_t columns) { return variant()->floats(rows, columns); }
 
-void ep_pack(const float *plain, int32_t rows, int32_t columns, int32_t transposed, float *panels) {
-    variant()->pack(plain, rows, columns, transposed, panels);
+void ep_pack(const float *plain, int32_t rows, int32_t columns, float *panels) {
+    variant()->pack(plain, rows, columns, panels);
 }
 
-void ep_unpack(const float *panels, int32_t rows, int32_t columns, int32_t transposed,
-               float *plain) {
-    variant()->unpack(panels, rows, columns, transposed, plain);
+void ep_unpack(const float *panels, int32_t rows, int32_t columns, float *plain) {
+    variant()->unpack(panels, rows, columns, plain);
 }
 
 const char *ep_instructions(void) { return variant()->instructions; }

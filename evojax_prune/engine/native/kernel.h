@@ -4,20 +4,17 @@
 
 #include <stdint.h>
 
-/* A layer's weights, velocity and best weights in panels (panels.h), [in, out].
- *
- * The first layer lies transposed, one row an output unit, because its inputs are fixed: in primal
- * form [out, in]; in dual form its place is taken by its preactivations of all training rows,
- * [out, rows], which are linear in the weights and so follow the same update rule. */
+/* A layer's weights, velocity and best weights: kernels in panels (panels.h) of [in, out]. */
 typedef struct {
     int32_t in, out;
-    float *w, *v, *best_w;  /* dual: the first layer has no best_w */
+    float *w, *v, *best_w;  /* dual: NULL in the first layer */
     float *b, *vb, *best_b; /* [out], or all NULL without a bias; dual: NULL in the first layer */
 } ep_layer;
 
 typedef struct {
     /* the problem, read only */
     const float *inputs;   /* [rows, in of layer 0]; dual: the Gram matrix [rows, rows] */
+    const float *z0;       /* dual: first preactivations at the start [rows, out of layer 0] */
     const int32_t *labels; /* [rows], each below the last layer's out */
     const int32_t *order;  /* [epochs, rows], each row a permutation */
     int32_t rows, epochs, n_layers, dual;
@@ -26,7 +23,7 @@ typedef struct {
     int32_t batch_size, nesterov, patience, restore_best;
     /* the state */
     ep_layer *layers;
-    float *rest, *drift, *best_a; /* dual: [rows, out of layer 0], see train.h */
+    float *rest, *drift, *best_a; /* dual: panels of [rows, out of layer 0], see first.h */
     double scale;                 /* of drift */
     int64_t step;
     float best_loss;
@@ -42,9 +39,9 @@ int ep_train(ep_member *member);
 /* Floats of a matrix in panels. */
 int64_t ep_floats(int32_t rows, int32_t columns);
 
-/* Between panels [rows, columns] and a plain matrix, which is [columns, rows] if transposed. */
-void ep_pack(const float *plain, int32_t rows, int32_t columns, int32_t transposed, float *panels);
-void ep_unpack(const float *panels, int32_t rows, int32_t columns, int32_t transposed, float *plain);
+/* Between a plain matrix and panels. */
+void ep_pack(const float *plain, int32_t rows, int32_t columns, float *panels);
+void ep_unpack(const float *panels, int32_t rows, int32_t columns, float *plain);
 
 /* The instruction set in use, for people. */
 const char *ep_instructions(void);
@@ -54,8 +51,8 @@ typedef struct {
     const char *instructions;
     int (*train)(ep_member *);
     int64_t (*floats)(int32_t, int32_t);
-    void (*pack)(const float *, int32_t, int32_t, int32_t, float *);
-    void (*unpack)(const float *, int32_t, int32_t, int32_t, float *);
+    void (*pack)(const float *, int32_t, int32_t, float *);
+    void (*unpack)(const float *, int32_t, int32_t, float *);
 } ep_variant;
 
 #endif

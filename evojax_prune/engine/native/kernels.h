@@ -1,31 +1,88 @@
-/* The three products that training consists of, on panels.
+/* The three products that training consists of, on panels, each in tiles whose sums fill the
+ * vector registers.
  *
- * About half of all activations, and the gradients through them, are exactly zero (ReLU). Both
- * `pull` (forward) and `push` (weight gradient) walk through the units that are not zero, as bits
- * of a mask, and so do only the work that counts. Each visit of a unit is one broadcast times one
- * row of a panel that lies in the level-1 cache, added to sums in registers.
- */
+ * Half of all activations are exactly zero, but to walk around them loads more and mispredicts
+ * more than it saves in arithmetic, so everything is dense. */
 #ifndef EP_KERNELS_H
 #define EP_KERNELS_H
 
 #include "panels.h"
 
-/* Rows of a minibatch are masked in words of 32 bits, and padded to whole words. */
-#define WORD 32
-/* Units are masked in words of 64: so many rows of a panel stay in the level-1 cache. */
-#define BLOCK 64
+/* Rows of a tile of three vectors, and of a tile of two: 12 sums of 16 registers, or 24 of 32. */
+#if LANES == 16 || defined(__aarch64__)
+#define TILE 8
+#define TILE_BACK 12
+#else
+#define TILE 4
+#define TILE_BACK 6
+#endif
 
-/* One SGD step: velocity = momentum * velocity - rate * gradient, then
- * weight += ahead * velocity - direct * gradient. */
+/* Calls function(n, ...) with a constant n, so that the compiler unrolls and keeps its sums. */
+#define BY_WIDTH(n, function, ...)                  \
+    switch (n) {                                    \
+        case 1: function(1, __VA_ARGS__); break;    \
+        case 2: function(2, __VA_ARGS__); break;    \
+        default: function(PANEL, __VA_ARGS__); break; \
+    }
+
+/* ---- forward: out[row] += a[row] w ---- */
+
+typedef struct {
+    int rows;              /* a multiple of TILE; there is room for as many */
+    int from, depth;       /* columns of a that count */
+    const float *const *a; /* its rows */
+    const float *w;        /* [depth][width] */
+    float *out;            /* [rows], `stride` apart */
+    size_t stride;
+} product_job;
+
+INLINE void product_rows(const int n, const product_job *job) {
+    const int width = n * LANES;
+    for (int row = 0; row < job->rows; row += TILE) {
+        vf sum[TILE][PANEL];
+        const float *a[TILE], *w = job->w;
+        float *out = job->out + row * job->stride;
+        for (int r = 0; r < TILE; r++) {
+            a[r] = job->a[row + r] + job->from;
+            for (int j = 0; j < n; j++) sum[r][j] = load(out + r * job->stride + j * LANES);
+        }
+        for (int k = 0; k < job->depth; k++, w += width) {
+            vf right[PANEL];
+            for (int j = 0; j < n; j++) right[j] = load(w + j * LANES);
+            for (int r = 0; r < TILE; r++) {
+                const vf left = splat(a[r][k]);
+                for (int j = 0; j < n; j++) sum[r][j] += left * right[j];
+            }
+        }
+        for (int r = 0; r < TILE; r++)
+            for (int j = 0; j < n; j++) store(out + r * job->stride + j * LANES, sum[r][j]);
+    }
+}
+
+static void product(int vectors, const product_job *job) {
+    BY_WIDTH(vectors, product_rows, job)
+}
+
+/* ---- update: w by an SGD step with gradient a^T g ---- */
+
+/* velocity = momentum * velocity - rate * gradient, then
+ * weight += ahead * velocity - direct * gradient */
 typedef struct {
     float momentum, rate, ahead, direct;
 } sgd;
 
-INLINE void update_row(const int n, const vf *gradient, float *w, float *v, sgd rule) {
+typedef struct {
+    int rows;              /* of the minibatch */
+    int from, units;       /* columns of a that count */
+    const float *const *a; /* its rows */
+    const float *g;        /* [rows][width] */
+    float *w, *v;          /* [units][width] */
+    sgd rule;
+} update_job;
+
+INLINE void sgd_row(const int n, const vf *gradient, float *w, float *v, sgd rule) {
     const vf momentum = splat(rule.momentum), rate = splat(rule.rate);
     const vf ahead = splat(rule.ahead), direct = splat(rule.direct);
-    /* Two plain addresses: left alone, the compiler computes a new pair for every vector. */
-    __asm__("" : "+r"(w), "+r"(v));
     for (int j = 0; j < n; j++) {
         const vf velocity = momentum * load(v + j * LANES) - rate * gradient[j];
         store(v + j * LANES, velocity);
@@ -33,156 +90,85 @@ INLINE void update_row(const int n, const vf *gradient, float *w, float *v, sgd 
     }
 }
 
-INLINE float update_one(float gradient, float w, float *v, sgd rule) {
+INLINE float sgd_one(float gradient, float w, float *v, sgd rule) {
     *v = rule.momentum * *v - rule.rate * gradient;
     return w + rule.ahead * *v - rule.direct * gradient;
 }
 
-typedef struct {
-    int units, words;      /* mask words of a unit */
-    const uint32_t *masks; /* [units][words]: rows of the minibatch that count */
-    const float *factors;  /* [units][words * WORD] */
-    const float *block;    /* [words * WORD][width]: the other factor, one row a minibatch row */
-    float *w, *v;          /* weights [units], `stride` apart, and their velocity */
-    size_t stride;
-    sgd rule;
-} push_job;
-
-/* w[unit] by an SGD step with gradient sum over the rows i in its mask of factors[unit][i] block[i] */
-INLINE void push_wide(const int n, const push_job *job) {
+INLINE void update_tile(const int units, const int n, const update_job *job, int unit) {
     const int width = n * LANES;
-    const sgd rule = job->rule;
-    for (int unit = 0; unit < job->units; unit++) {
-        vf sum[PANEL];
-        for (int j = 0; j < n; j++) sum[j] = splat(0.0f);
-        for (int word = 0; word < job->words; word++) {
-            const float *factors = job->factors + ((size_t)unit * job->words + word) * WORD;
-            const float *block = job->block + (size_t)word * WORD * width;
-            for (uint32_t m = job->masks[unit * job->words + word]; m; m &= m - 1) {
-                const int i = __builtin_ctz(m);
-                const vf x = splat(factors[i]);
-                const float *row = block + i * width;
-                for (int j = 0; j < n; j++) sum[j] += x * load(row + j * LANES);
-            }
-        }
-        update_row(n, sum, job->w + unit * job->stride, job->v + unit * job->stride, rule);
+    vf sum[TILE][PANEL];
+    for (int r = 0; r < units; r++)
+        for (int j = 0; j < n; j++) sum[r][j] = splat(0.0f);
+    const float *g = job->g;
+    for (int i = 0; i < job->rows; i++, g += width) {
+        const float *left = job->a[i] + job->from + unit;
+        vf right[PANEL];
+        for (int j = 0; j < n; j++) right[j] = load(g + j * LANES);
+        for (int r = 0; r < units; r++)
+            for (int j = 0; j < n; j++) sum[r][j] += splat(left[r]) * right[j];
     }
+    float *w = job->w + (size_t)unit * width, *v = job->v + (size_t)unit * width;
+    for (int r = 0; r < units; r++) sgd_row(n, sum[r], w + r * width, v + r * width, job->rule);
 }
 
-typedef struct {
-    int units, rows, words; /* inputs, rows of the minibatch, mask words of a unit */
-    const uint64_t *masks;  /* [units / BLOCK][words * WORD]: units that count in a row */
-    const float *factors;   /* [units][words * WORD] */
-    const float *panel;     /* [units][width] */
-    float *out;             /* [rows], `stride` apart */
-    size_t stride;
-} pull_job;
-
-/* out[row] += sum over the units in its mask of factors[unit][row] panel[unit] */
-INLINE void pull_wide(const int n, const pull_job *job) {
-    const int width = n * LANES, lanes = job->words * WORD;
-    for (int first = 0; first < job->units; first += BLOCK) {
-        const float *panel = job->panel + (size_t)first * width;
-        const float *factors = job->factors + (size_t)first * lanes;
-        const uint64_t *masks = job->masks + (size_t)first / BLOCK * lanes;
-        for (int row = 0; row < job->rows; row++) {
-            float *out = job->out + row * job->stride;
-            vf sum[PANEL];
-            for (int j = 0; j < n; j++) sum[j] = load(out + j * LANES);
-            for (uint64_t m = masks[row]; m; m &= m - 1) {
-                const int unit = __builtin_ctzll(m);
-                const vf x = splat(factors[unit * lanes + row]);
-                const float *w = panel + unit * width;
-                for (int j = 0; j < n; j++) sum[j] += x * load(w + j * LANES);
-            }
-            for (int j = 0; j < n; j++) store(out + j * LANES, sum[j]);
-        }
-    }
+INLINE void update_units(const int n, const update_job *job) {
+    int unit = 0;
+    for (; unit + TILE <= job->units; unit += TILE) update_tile(TILE, n, job, unit);
+    for (; unit < job->units; unit++) update_tile(1, n, job, unit);
 }
 
-#define BY_WIDTH(function, n, job)                \
-    switch (n) {                                  \
-        case 1: function(1, job); break;          \
-        case 2: function(2, job); break;          \
-        case 3: function(3, job); break;          \
-        case 4: function(4, job); break;          \
-        case 5: function(5, job); break;          \
-        case 6: function(6, job); break;          \
-        case 7: function(7, job); break;          \
-        case 8: function(8, job); break;          \
-        case 9: function(9, job); break;          \
-        case 10: function(10, job); break;        \
-        case 11: function(11, job); break;        \
-        default: function(PANEL, job); break;     \
-    }
+static void update(int vectors, const update_job *job) { BY_WIDTH(vectors, update_units, job) }
 
-static void push(int vectors, const push_job *job) { BY_WIDTH(push_wide, vectors, job) }
-
-static void pull(int vectors, const pull_job *job) { BY_WIDTH(pull_wide, vectors, job) }
-
-/* A tile of the dense product: TILE rows times two vectors, the sums again in 12 registers. */
-#define TILE 6
+/* ---- back: out = w g, where g and out are by unit ---- */
 
 typedef struct {
-    int units, depth;
-    const float *w;   /* [units], `stride` apart, of `depth` floats */
-    size_t stride;
-    const float *x;   /* [depth][lanes] */
-    float *out;       /* [units][lanes] */
-    int lanes, used;  /* floats of a row; how many of them count, from the first */
-} dense_job;
+    shape all;      /* of w */
+    const float *w; /* in panels */
+    const float *g; /* [columns of w, up to whole vectors][lanes] */
+    float *out;     /* [rows of w][lanes] */
+    int lanes;      /* floats of a row; */
+    int used;       /* how many of them count, from the first */
+} back_job;
 
-INLINE void dense_tile(const int rows, const int n, const dense_job *job, int unit, int lane) {
-    vf sum[TILE][2];
-    float *out = job->out + (size_t)unit * job->lanes + lane;
-    const float *w = job->w + unit * job->stride, *x = job->x + lane;
-    for (int r = 0; r < rows; r++)
-        for (int j = 0; j < n; j++) sum[r][j] = load(out + r * job->lanes + j * LANES);
-    for (int k = 0; k < job->depth; k++) {
+INLINE void back_panel(const int m, const int units, const int n, const back_job *job,
+                       const float *w, const float *g, vf (*sum)[2]) {
+    for (int k = 0; k < m * LANES; k++, g += job->lanes) {
         vf right[2];
-        for (int j = 0; j < n; j++) right[j] = load(x + j * LANES);
-        for (int r = 0; r < rows; r++) {
-            const vf left = splat(w[r * job->stride + k]);
+        for (int j = 0; j < n; j++) right[j] = load(g + j * LANES);
+        for (int r = 0; r < units; r++) {
+            const vf left = splat(w[r * m * LANES + k]);
             for (int j = 0; j < n; j++) sum[r][j] += left * right[j];
         }
-        x += job->lanes;
     }
-    for (int r = 0; r < rows; r++)
-        for (int j = 0; j < n; j++) store(out + r * job->lanes + j * LANES, sum[r][j]);
 }
 
-INLINE void dense_rows(const int rows, const dense_job *job, int unit) {
-    int lane = 0;
-    for (; lane + LANES < job->used; lane += 2 * LANES) dense_tile(rows, 2, job, unit, lane);
-    if (lane < job->used) dense_tile(rows, 1, job, unit, lane);
+INLINE void back_tile(const int units, const int n, const back_job *job, int unit, int lane) {
+    vf sum[TILE_BACK][2];
+    for (int r = 0; r < units; r++)
+        for (int j = 0; j < n; j++) sum[r][j] = splat(0.0f);
+    for (int i = 0; i < job->all.panels; i++) {
+        const panel p = panel_of(job->all, i);
+        const float *w = job->w + p.start + (size_t)unit * p.width;
+        const float *g = job->g + (size_t)p.column * job->lanes + lane;
+        BY_WIDTH(p.vectors, back_panel, units, n, job, w, g, sum)
+    }
+    for (int r = 0; r < units; r++)
+        for (int j = 0; j < n; j++)
+            store(job->out + (size_t)(unit + r) * job->lanes + lane + j * LANES, sum[r][j]);
 }
 
-/* out[unit][lane] += sum over k of w[unit][k] x[k][lane] */
-static void dense(const dense_job *job) {
+INLINE void back_lanes(const int n, const back_job *job, int lane) {
     int unit = 0;
-    for (; unit + TILE <= job->units; unit += TILE) dense_rows(TILE, job, unit);
-    for (; unit + 2 <= job->units; unit += 2) dense_rows(2, job, unit);
-    if (unit < job->units) dense_rows(1, job, unit);
+    for (; unit + TILE_BACK <= job->all.rows; unit += TILE_BACK)
+        back_tile(TILE_BACK, n, job, unit, lane);
+    for (; unit < job->all.rows; unit++) back_tile(1, n, job, unit, lane);
 }
 
-/* to[column][row] = from[row][column]; whole blocks, so both need room for multiples of LANES. */
-static void transpose(const float *from, size_t from_stride, int rows, int columns, float *to,
-                      size_t to_stride) {
-    for (int i = 0; i < rows; i += LANES)
-        for (int j = 0; j < columns; j += LANES)
-            transpose_block(from + i * from_stride + j, from_stride, to + j * to_stride + i,
-                            to_stride);
-}
-
-/* In place, the transpose of a 32 x 32 matrix of bits, by halves of halves. */
-static void transpose_bits(uint32_t *bits) {
-    uint32_t low = 0x0000ffffu;
-    for (int half = 16; half; half >>= 1, low ^= low << half)
-        for (int i = 0; i < WORD; i = (i + half + 1) & ~half) {
-            const uint32_t swap = (bits[i] >> half ^ bits[i + half]) & low;
-            bits[i] ^= swap << half;
-            bits[i + half] ^= swap;
-        }
+static void back(const back_job *job) {
+    int lane = 0;
+    for (; lane + LANES < job->used; lane += 2 * LANES) back_lanes(2, job, lane);
+    if (lane < job->used) back_lanes(1, job, lane);
 }
 
 #endif

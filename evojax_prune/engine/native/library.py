@@ -32,6 +32,7 @@ class Member(ctypes.Structure):
 
     _fields_ = (
         ("inputs", FLOATS),
+        ("z0", FLOATS),
         ("labels", INTS),
         ("order", INTS),
         ("rows", ctypes.c_int32),
@@ -74,7 +75,7 @@ def load(path: Path) -> ctypes.CDLL:
     library.ep_floats.argtypes = [ctypes.c_int32, ctypes.c_int32]
     library.ep_floats.restype = ctypes.c_int64
     for function in (library.ep_pack, library.ep_unpack):
-        function.argtypes = [FLOATS, ctypes.c_int32, ctypes.c_int32, ctypes.c_int32, FLOATS]
+        function.argtypes = [FLOATS, ctypes.c_int32, ctypes.c_int32, FLOATS]
         function.restype = None
     library.ep_instructions.argtypes = []
     library.ep_instructions.restype = ctypes.c_char_p

@@ -27,11 +27,7 @@ class Bias:
 
 @dataclasses.dataclass
 class LayerState:
-    """One layer in the kernel's layout: weights, velocity, best weights.
-
-    In dual form the first layer holds its preactivations of all training rows and their velocity
-    instead, from the first call of :func:`train_epochs` on.
-    """
+    """One layer: weights, velocity and best weights in panels; None in the dual first layer."""
 
     inputs: int
     outputs: int
@@ -43,7 +39,7 @@ class LayerState:
 
 @dataclasses.dataclass
 class DualWeights:
-    """``A [N, H]`` of the dual form, in the coordinates that ``train.h`` explains."""
+    """``A [N, H]`` of the dual form, in panels, in the coordinates that ``first.h`` explains."""
 
     rest: np.ndarray
     drift: np.ndarray
@@ -92,14 +88,13 @@ def init_state(layers: Sequence[Pair], *, rows: int, dual: bool) -> MemberState:
         RuntimeError: the kernel is not available.
     """
     _check_layers(layers)
-    (first, first_bias), *rest = layers
-    later = [_layer_state(weights, bias, transposed=False) for weights, bias in rest]
+    (first, _), *later = layers
     if not dual:
-        return MemberState(rows, [_layer_state(first, first_bias, transposed=True), *later], None)
+        return MemberState(rows, [_layer_state(*layer) for layer in layers], None)
     outputs = first.shape[1]
-    weights = DualWeights(*(panels.aligned_zeros(rows * outputs) for _ in range(3)))
+    weights = DualWeights(*(panels.zeros(rows, outputs) for _ in range(3)))
     layer = LayerState(first.shape[0], outputs, None, None, None, None)
-    return MemberState(rows, [layer, *later], weights)
+    return MemberState(rows, [layer, *(_layer_state(*pair) for pair in later)], weights)
 
 
 def train_epochs(
@@ -120,8 +115,7 @@ def train_epochs(
         state: the member, from :func:`init_state`.
         inputs: features ``X float32 [N, F]``; in dual form the Gram matrix ``K float32 [N, N]``,
             which is ``X X^T``, plus 1 where the first layer has a bias.
-        z0: dual form: first preactivations at the start, ``X W1_0 + b_0``, ``float32 [N, H]``;
-            read in the first call only.
+        z0: dual form: first preactivations at the start, ``X W1_0 + b_0``, ``float32 [N, H]``.
         y: labels ``int32 [N]``.
         order: rows in the order in which each epoch visits them, ``int32 [E, N]``.
         protocol: the recipe; ``optimizer`` must be ``"sgd"`` and ``input_noise`` 0.
@@ -138,13 +132,14 @@ def train_epochs(
     inputs = np.ascontiguousarray(inputs, np.float32)
     y = np.ascontiguousarray(y, np.int32)
     order = np.ascontiguousarray(order[:epochs], np.int32)
-    _check_arrays(state, inputs, y, order)
-    _start_dual(state, z0)
+    z0 = None if z0 is None else np.ascontiguousarray(z0, np.float32)
+    _check_arrays(state, inputs, z0, y, order)
     losses = np.zeros(epochs, np.float64)
     layers = (Layer * len(state.layers))(*map(_layer, state.layers))
     dual = state.dual
     member = Member(
         inputs=panels.floats(inputs),
+        z0=panels.floats(z0),
         labels=y.ctypes.data_as(INTS),
         order=order.ctypes.data_as(INTS),
         rows=state.rows,
@@ -190,32 +185,20 @@ def best(state: MemberState) -> tuple[np.ndarray, np.ndarray | None, list[Pair]]
         bias of each later layer.
     """
     first, *rest = state.layers
-    later = [(_best_kernel(layer, transposed=False), _best_bias(layer)) for layer in rest]
+    later = [(_best_kernel(layer), _best_bias(layer)) for layer in rest]
     if state.dual:
-        return state.dual.best.reshape(state.rows, first.outputs), None, later
-    return _best_kernel(first, transposed=True), _best_bias(first), later
+        return panels.unpack(state.dual.best, (state.rows, first.outputs)), None, later
+    return _best_kernel(first), _best_bias(first), later
 
 
-def _layer_state(weights: np.ndarray, bias: np.ndarray | None, *, transposed: bool) -> LayerState:
-    now = panels.pack(weights, transposed=transposed)
-    best = panels.aligned_empty(now.size)
+def _layer_state(weights: np.ndarray, bias: np.ndarray | None) -> LayerState:
+    now = panels.pack(weights)
+    best = panels.empty(*weights.shape)
     best[:] = now
     pair = None
     if bias is not None:
         pair = Bias(bias.astype(np.float32), np.zeros(len(bias), np.float32), bias.copy())
-    return LayerState(*weights.shape, now, panels.aligned_zeros(now.size), best, pair)
-
-
-def _start_dual(state: MemberState, z0: np.ndarray | None) -> None:
-    """Before the first step: the preactivations of all training rows."""
-    first = state.layers[0]
-    if state.dual is None or first.now is not None:
-        return
-    wanted = (state.rows, first.outputs)
-    if z0 is None or z0.shape != wanted:
-        raise ValueError(f"z0 has shape {None if z0 is None else z0.shape}, expected {wanted}")
-    first.now = panels.pack(z0, transposed=True)
-    first.velocity = panels.aligned_zeros(first.now.size)
+    return LayerState(*weights.shape, now, panels.zeros(*weights.shape), best, pair)
 
 
 def _layer(layer: LayerState) -> Layer:
@@ -228,9 +211,9 @@ def _layer(layer: LayerState) -> Layer:
     )
 
 
-def _best_kernel(layer: LayerState, *, transposed: bool) -> np.ndarray:
+def _best_kernel(layer: LayerState) -> np.ndarray:
     assert layer.best is not None
-    return panels.unpack(layer.best, (layer.inputs, layer.outputs), transposed=transposed)
+    return panels.unpack(layer.best, (layer.inputs, layer.outputs))
 
 
 def _best_bias(layer: LayerState) -> np.ndarray | None:
@@ -265,11 +248,14 @@ def _check_protocol(protocol: Protocol) -> None:
         )
 
 
-def _check_arrays(state: MemberState, inputs: np.ndarray, y: np.ndarray, order: np.ndarray) -> None:
+def _check_arrays(
+    state: MemberState, inputs: np.ndarray, z0: np.ndarray | None, y: np.ndarray, order: np.ndarray
+) -> None:
     """The kernel trusts its pointers, so nothing may pass here that it would read past."""
-    rows = state.rows
+    rows, first = state.rows, state.layers[0]
     expected = {
-        "inputs": (inputs.shape, (rows, rows if state.dual else state.layers[0].inputs)),
+        "inputs": (inputs.shape, (rows, rows if state.dual else first.inputs)),
+        "z0": (None if z0 is None else z0.shape, (rows, first.outputs) if state.dual else None),
         "y": (y.shape, (rows,)),
         "order": (order.shape, (len(order), rows)),
     }

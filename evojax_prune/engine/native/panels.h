@@ -1,12 +1,13 @@
-/* Matrices in panels: a panel is all rows of a few columns, so narrow that one row of it, and its
- * gradient, stay in registers. Panels follow one another; inside one, row follows row. */
+/* Matrices in panels: a panel is all rows of three vectors' columns, or two at the edge, so that
+ * products of a few rows with it stay in registers. Panels follow one another; inside one, row
+ * follows row. */
 #ifndef EP_PANELS_H
 #define EP_PANELS_H
 
 #include "vector.h"
 
-/* Most vectors in a row of a panel: their sums occupy 12 of the 16 vector registers. */
-#define PANEL 12
+/* Vectors in a row of a panel. */
+#define PANEL 3
 
 typedef struct {
     int rows, columns, vectors, panels;
@@ -24,7 +25,7 @@ INLINE shape shape_of(int rows, int columns) {
     return (shape){rows, columns, vectors, (vectors + PANEL - 1) / PANEL};
 }
 
-/* Panels are of even width: a narrow last one would use the registers badly. */
+/* Panels are of even width: a single vector at the edge would leave the processor waiting. */
 INLINE panel panel_of(shape s, int index) {
     const int from = (int)((int64_t)s.vectors * index / s.panels);
     const int to = (int)((int64_t)s.vectors * (index + 1) / s.panels);

@@ -19,32 +19,30 @@ def aligned_empty(count: int) -> np.ndarray:
     return memory[start : start + count]
 
 
-def aligned_zeros(count: int) -> np.ndarray:
-    """Zeros ``float32 [count]`` that start at a cache line."""
-    array = aligned_empty(count)
-    array.fill(0.0)
-    return array
-
-
 def empty(rows: int, columns: int) -> np.ndarray:
     """Memory for a matrix in panels."""
     return aligned_empty(kernel().ep_floats(rows, columns))
 
 
-def pack(matrix: np.ndarray, *, transposed: bool) -> np.ndarray:
-    """A ``float32`` matrix, or its transpose, in panels."""
+def zeros(rows: int, columns: int) -> np.ndarray:
+    """A matrix of zeros in panels."""
+    array = empty(rows, columns)
+    array.fill(0.0)
+    return array
+
+
+def pack(matrix: np.ndarray) -> np.ndarray:
+    """A ``float32`` matrix in panels."""
     plain = np.ascontiguousarray(matrix, np.float32)
-    rows, columns = plain.shape[::-1] if transposed else plain.shape
-    packed = empty(rows, columns)
-    kernel().ep_pack(floats(plain), rows, columns, transposed, floats(packed))
+    packed = empty(*plain.shape)
+    kernel().ep_pack(floats(plain), *plain.shape, floats(packed))
     return packed
 
 
-def unpack(packed: np.ndarray, shape: tuple[int, int], *, transposed: bool) -> np.ndarray:
+def unpack(packed: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     """The matrix of a shape that :func:`pack` has packed."""
     plain = np.empty(shape, np.float32)
-    rows, columns = shape[::-1] if transposed else shape
-    kernel().ep_unpack(floats(packed), rows, columns, transposed, floats(plain))
+    kernel().ep_unpack(floats(packed), *shape, floats(plain))
     return plain
 
 

@@ -1,32 +1,26 @@
 /* Training of one member; included once for each instruction set. */
 #include "first.h"
-#include "later.h"
 
-static void forward(session *s, const float *z, size_t stride) {
+static double forward(session *s) {
     const ep_member *m = s->m;
+    if (m->dual) forward_dual(s);
+    else pass_primal(s, 1);
     for (int l = 1; l < m->n_layers; l++) {
-        layer_scratch *before = &s->layers[l - 1];
-        const int units = m->layers[l].in;
-        if (l > 1) {
-            transpose(before->rows, before->stride, up(s->batch.count, LANES), up(units, LANES),
-                      before->gradient, s->lanes);
-            z = before->gradient;
-            stride = s->lanes;
-        }
-        activate(s, &s->layers[l], z, stride, units);
-        later_forward(s, l);
+        relu(s, &s->layers[l - 1], m->layers[l].in);
+        forward_layer(s, l);
     }
+    return softmax(s);
 }
 
 static void backward(session *s) {
     const ep_member *m = s->m;
-    const int last = m->n_layers - 1;
-    transpose(s->layers[last].rows, s->layers[last].stride, up(s->batch.count, LANES),
-              up(m->layers[last].out, LANES), s->layers[last].gradient, s->lanes);
-    for (int l = last; l > 0; l--) {
+    for (int l = m->n_layers - 1; l > 0; l--) {
         backpropagate(s, l);
-        update_later(s, l);
+        update_layer(s, l);
+        mask_gradient(s, &s->layers[l - 1], m->layers[l].in);
     }
+    if (m->dual) update_dual(s);
+    else put_off_update(s);
 }
 
 static sgd rule_of(const ep_member *m) {
@@ -36,66 +30,22 @@ static sgd rule_of(const ep_member *m) {
     return (sgd){momentum, rate, 1.0f, 0.0f};
 }
 
-/* One step but for the first layer's update, which is left pending; the sum of the losses. */
-static double train_step(session *s, const float *z, size_t stride) {
-    ep_member *m = s->m;
-    push_later *step = &s->pending[s->n_pending];
-    s->rule = rule_of(m);
-    s->layers[0].gradient = step->gradient;
-    forward(s, z, stride);
-    const double loss = softmax(s);
+/* Returns the sum of the losses. */
+static double train_step(session *s, minibatch batch) {
+    s->batch = batch;
+    s->rule = rule_of(s->m);
+    const double loss = forward(s);
     backward(s);
-    step->batch = s->batch;
-    step->rule = s->rule;
-    if (m->layers[1].in)
-        memcpy(step->masks, s->layers[1].unit_masks,
-               sizeof(uint32_t) * s->words * m->layers[1].in);
-    update_bias(s, &m->layers[0], step->gradient);
-    m->step++;
-    s->n_pending++;
+    s->m->step++;
     return loss;
 }
 
-static int steps_an_epoch(const ep_member *m) {
-    return (m->rows + m->batch_size - 1) / m->batch_size;
-}
-
-/* The minibatch of a step, counted from the start of the order. */
-static minibatch batch_at(const ep_member *m, int64_t step) {
-    const int64_t epoch = step / steps_an_epoch(m), from = step % steps_an_epoch(m) * m->batch_size;
-    return (minibatch){m->order + epoch * m->rows + from, least(m->batch_size, m->rows - (int)from)};
-}
-
-/* The minibatches of the steps from `from` on, as many as `near` has room for. */
-static int find_coming(session *s, int64_t from, minibatch *coming) {
-    const int64_t left = (int64_t)s->m->epochs * steps_an_epoch(s->m) - from;
-    const int steps = left < s->most_pending ? (int)left : s->most_pending;
-    for (int t = 0; t < steps; t++) coming[t] = batch_at(s->m, from + t);
-    return steps;
-}
-
-static double step_dual(session *s, int64_t number) {
-    if (s->n_pending == s->near_steps) {
-        s->near_steps = find_coming(s, number, s->coming);
-        pass_dual(s, s->coming, s->near_steps);
-    }
-    const int t = s->n_pending;
-    s->batch = s->coming[t];
-    const size_t stride = (size_t)s->most_pending * s->lanes;
-    const double loss = train_step(s, s->near + t * s->lanes, stride);
-    push_near(s, s->coming, t, s->near_steps);
-    update_dual_weights(s, &s->pending[t]);
-    return loss;
-}
-
-static double step_primal(session *s, int64_t number) {
-    s->batch = batch_at(s->m, number);
-    pass_primal(s, 1);
-    return train_step(s, s->near, s->lanes);
-}
-
-static void copy(float *to, const float *from, size_t count) {
-    if (count) memcpy(to, from, count * sizeof(float));
+static double train_epoch(session *s, const int32_t *order) {
+    const int rows = s->m->rows, size = s->m->batch_size;
+    double total = 0.0;
+    for (int i = 0; i < rows; i += size)
+        total += train_step(s, (minibatch){order + i, least(size, rows - i)});
+    return total;
 }
 
 static void snapshot(session *s) {
@@ -105,8 +55,7 @@ static void snapshot(session *s) {
     for (int l = 0; l < m->n_layers; l++) {
         const ep_layer *layer = &m->layers[l];
         if (layer->b) copy(layer->best_b, layer->b, layer->out);
-        if (l) copy(layer->best_w, layer->w, floats_of(shape_of(layer->in, layer->out)));
-        else if (!m->dual) copy(layer->best_w, layer->w, floats_of(shape_of(layer->out, layer->in)));
+        if (layer->w) copy(layer->best_w, layer->w, floats_of(shape_of(layer->in, layer->out)));
     }
 }
 
@@ -124,21 +73,13 @@ static void end_epoch(session *s, double total) {
 }
 
 static int train(ep_member *m) {
-    session s = {.m = m, .words = up(m->batch_size, WORD) / WORD};
-    s.lanes = s.words * WORD;
-    s.most_pending = steps_near(m, s.lanes);
+    session s = {.m = m, .lanes = up(m->batch_size, LANE_GROUP), .seen = m->step ? m->rows : 0};
     char *memory = reserve(&s);
     if (!memory) return -1;
-    int64_t number = 0;
-    for (int e = 0; e < m->epochs && !m->stopped; e++) {
-        double total = 0.0;
-        for (int i = 0; i < steps_an_epoch(m); i++, number++)
-            total += m->dual ? step_dual(&s, number) : step_primal(&s, number);
-        end_epoch(&s, total);
-    }
+    for (int e = 0; e < m->epochs && !m->stopped; e++)
+        end_epoch(&s, train_epoch(&s, m->order + (size_t)e * m->rows));
     if (!m->restore_best) snapshot(&s);
-    if (m->dual && !m->stopped) pass_dual(&s, NULL, 0);
-    if (!m->dual) pass_primal(&s, 0);
+    else if (!m->dual) pass_primal(&s, 0);
     free(memory);
     return 0;
 }
@@ -149,35 +90,25 @@ static int64_t floats(int32_t rows, int32_t columns) {
     return (int64_t)floats_of(shape_of(rows, columns));
 }
 
-/* The plain matrix's steps from row to row and from column to column. */
-static void strides(int32_t rows, int32_t columns, int32_t transposed, size_t *row, size_t *column) {
-    *row = transposed ? 1 : (size_t)columns;
-    *column = transposed ? (size_t)rows : 1;
-}
-
-static void pack(const float *plain, int32_t rows, int32_t columns, int32_t transposed,
-                 float *panels) {
+static void pack(const float *plain, int32_t rows, int32_t columns, float *panels) {
     const shape all = shape_of(rows, columns);
-    size_t down, across;
-    strides(rows, columns, transposed, &down, &across);
     for (int i = 0; i < all.panels; i++) {
         const panel p = panel_of(all, i);
-        for (int r = 0; r < rows; r++)
-            for (int j = 0; j < p.width; j++)
-                panels[p.start + (size_t)r * p.width + j] =
-                    p.column + j < columns ? plain[r * down + (p.column + j) * across] : 0.0f;
+        const int whole = least(p.width, columns - p.column);
+        for (int r = 0; r < rows; r++) {
+            float *to = panels + p.start + (size_t)r * p.width;
+            copy(to, plain + (size_t)r * columns + p.column, whole);
+            for (int j = whole; j < p.width; j++) to[j] = 0.0f;
+        }
     }
 }
 
-static void unpack(const float *panels, int32_t rows, int32_t columns, int32_t transposed,
-                   float *plain) {
+static void unpack(const float *panels, int32_t rows, int32_t columns, float *plain) {
     const shape all = shape_of(rows, columns);
-    size_t down, across;
-    strides(rows, columns, transposed, &down, &across);
     for (int i = 0; i < all.panels; i++) {
         const panel p = panel_of(all, i);
         for (int r = 0; r < rows; r++)
-            for (int j = 0; j < p.width && p.column + j < columns; j++)
-                plain[r * down + (p.column + j) * across] = panels[p.start + (size_t)r * p.width + j];
+            copy(plain + (size_t)r * columns + p.column, panels + p.start + (size_t)r * p.width,
+                 least(p.width, columns - p.column));
     }
 }

@@ -26,6 +26,10 @@ typedef float vf_any __attribute__((vector_size(LANES * 4), aligned(4), may_alia
         m(14), m(15)
 #endif
 
+INLINE int up(int n, int multiple) { return (n + multiple - 1) / multiple * multiple; }
+
+INLINE int least(int a, int b) { return a < b ? a : b; }
+
 INLINE vf load(const float *p) { return *(const vf_any *)p; }
 
 INLINE void store(float *p, vf x) { *(vf_any *)p = x; }
@@ -98,24 +102,13 @@ INLINE void transpose_block(const float *from, size_t from_stride, float *to, si
     }
 }
 
-/* Bit i: p[i] is not zero (a NaN is not), for 32 floats. */
-INLINE uint32_t nonzero_bits(const float *p) {
-#define BIT(i) (int32_t)(1u << (i))
-    const vi bits = {EACH(BIT)};
-#undef BIT
-    vi found = splat_int(0);
-    for (int i = 0; i < 32; i += LANES) found |= (vi)(load(p + i) != splat(0.0f)) & (bits << i);
-    uint32_t all = 0;
-    for (int i = 0; i < LANES; i++) all |= (uint32_t)found[i];
-    return all;
-}
-
-/* x where the bits of the mask are set, from the lowest on, else 0. */
-INLINE vf keep(uint32_t mask, vf x) {
-#define BIT(i) (int32_t)(1u << (i))
-    const vi bits = {EACH(BIT)};
-#undef BIT
-    return (vf)(((splat_int((int32_t)mask) & bits) == bits) & (vi)x);
+/* to[column][row] = from[row][column], in whole blocks: both need room for multiples of LANES. */
+static void transpose(const float *from, size_t from_stride, int rows, int columns, float *to,
+                      size_t to_stride) {
+    for (int i = 0; i < rows; i += LANES)
+        for (int j = 0; j < columns; j += LANES)
+            transpose_block(from + i * from_stride + j, from_stride, to + j * to_stride + i,
+                            to_stride);
 }
 
 /* e^x to about one unit in the last place; NaN stays NaN. 2^n r with |r's exponent| <= ln 2 / 2. */

@@ -1,0 +1,127 @@
+/* One step of the layers whose weights are kept as they are: all but the dual first one. */
+#ifndef EP_LAYERS_H
+#define EP_LAYERS_H
+
+#include <math.h>
+
+#include "session.h"
+
+static void copy(float *to, const float *from, size_t count) {
+    if (count) memcpy(to, from, count * sizeof(float));
+}
+
+/* Outputs start from the bias, or from zero. */
+static void start_rows(const ep_layer *l, layer_scratch *part, int rows) {
+    const int padded = up(l->out, LANES);
+    for (int i = 0; i < rows; i++) {
+        float *row = part->rows + i * part->stride;
+        if (l->b) copy(row, l->b, l->out);
+        for (int j = l->b ? l->out : 0; j < padded; j++) row[j] = 0.0f;
+    }
+}
+
+/* A panel's part of the outputs, by the inputs `from` to `from + depth`. */
+static void forward_panel(const session *s, const ep_layer *l, layer_scratch *part, panel p,
+                          const float *const *inputs, int from, int depth) {
+    product(p.vectors, &(product_job){.rows = tiled(s->batch.count), .from = from, .depth = depth,
+                                      .a = inputs, .w = l->w + p.start + (size_t)from * p.width,
+                                      .out = part->rows + p.column, .stride = part->stride});
+}
+
+static void forward_layer(session *s, int index) {
+    const ep_layer *l = &s->m->layers[index];
+    layer_scratch *part = &s->layers[index];
+    const shape all = shape_of(l->in, l->out);
+    start_rows(l, part, tiled(s->batch.count));
+    for (int from = 0; from < l->in; from += DEPTH)
+        for (int i = 0; i < all.panels; i++)
+            forward_panel(s, l, part, panel_of(all, i), s->layers[index - 1].row, from,
+                          least(DEPTH, l->in - from));
+}
+
+static void relu(const session *s, layer_scratch *part, int units) {
+    for (int i = 0; i < tiled(s->batch.count); i++)
+        for (int u = 0; u < units; u += LANES) {
+            float *at = part->rows + i * part->stride + u;
+            store(at, choose(load(at) < splat(0.0f), splat(0.0f), load(at)));
+        }
+}
+
+/* One row of logits to the gradient of `weight` times its loss, in place; returns the loss. */
+static double softmax_row(float *z, int classes, int label, float weight) {
+    const int padded = up(classes, LANES);
+    float top = z[0], sum = 0.0f;
+    for (int j = 1; j < classes; j++) top = z[j] > top ? z[j] : top;
+    const float mine = z[label];
+    for (int j = 0; j < padded; j += LANES) store(z + j, exponential(load(z + j) - splat(top)));
+    for (int j = 0; j < classes; j++) sum += z[j];
+    const vf share = splat(weight / sum);
+    for (int j = 0; j < padded; j += LANES) store(z + j, load(z + j) * share);
+    for (int j = classes; j < padded; j++) z[j] = 0.0f;
+    z[label] -= weight;
+    return (double)(logf(sum) + (top - mine));
+}
+
+/* Logits to the gradient of the mean loss, in place; returns the sum of the losses. */
+static double softmax(session *s) {
+    const ep_member *m = s->m;
+    const layer_scratch *last = &s->layers[m->n_layers - 1];
+    double total = 0.0;
+    for (int i = 0; i < s->batch.count; i++)
+        total += softmax_row(last->rows + i * last->stride, m->layers[m->n_layers - 1].out,
+                             m->labels[s->batch.rows[i]], 1.0f / (float)s->batch.count);
+    return total;
+}
+
+static void update_bias(ep_layer *l, const float *gradient, size_t stride, int rows, sgd rule) {
+    for (int u = 0; l->b && u < l->out; u++) {
+        float sum = 0.0f;
+        for (int i = 0; i < rows; i++) sum += gradient[i * stride + u];
+        l->b[u] = sgd_one(sum, l->b[u], &l->vb[u], rule);
+    }
+}
+
+/* Columns of a panel of a gradient by row, packed. */
+static void pack_gradient(const float *gradient, size_t stride, int rows, panel p, float *to) {
+    for (int i = 0; i < rows; i++)
+        for (int j = 0; j < p.width; j += LANES)
+            store(to + i * p.width + j, load(gradient + i * stride + p.column + j));
+}
+
+static void update_layer(session *s, int index) {
+    ep_layer *l = &s->m->layers[index];
+    const layer_scratch *part = &s->layers[index];
+    const shape all = shape_of(l->in, l->out);
+    for (int i = 0; i < all.panels; i++) {
+        const panel p = panel_of(all, i);
+        pack_gradient(part->rows, part->stride, s->batch.count, p, s->block);
+        update(p.vectors, &(update_job){.rows = s->batch.count, .units = l->in,
+                                        .a = s->layers[index - 1].row, .g = s->block,
+                                        .w = l->w + p.start, .v = l->v + p.start,
+                                        .rule = s->rule});
+    }
+    update_bias(l, part->rows, part->stride, s->batch.count, s->rule);
+}
+
+/* Gradient of a layer's inputs, by the weights before their update, to `below`. */
+static void backpropagate(session *s, int index) {
+    const ep_layer *l = &s->m->layers[index];
+    const layer_scratch *part = &s->layers[index];
+    const int count = up(s->batch.count, LANES);
+    transpose(part->rows, part->stride, count, up(l->out, LANES), s->by_unit, s->lanes);
+    back(&(back_job){.all = shape_of(l->in, l->out), .w = l->w, .g = s->by_unit,
+                     .out = s->by_unit_below, .lanes = s->lanes, .used = s->batch.count});
+    transpose(s->by_unit_below, s->lanes, up(l->in, LANES), count, s->below, stride_of(l->in));
+}
+
+/* Activations are replaced by their gradient where they passed the ReLU, elsewhere by zero. */
+static void mask_gradient(const session *s, layer_scratch *part, int units) {
+    const size_t stride = stride_of(units);
+    for (int i = 0; i < s->batch.count; i++)
+        for (int u = 0; u < units; u += LANES) {
+            float *at = part->rows + i * part->stride + u;
+            store(at, choose(load(at) > splat(0.0f), load(s->below + i * stride + u), splat(0.0f)));
+        }
+}
+
+#endif
