@@ -99,6 +99,7 @@ def test_options_reach_the_algorithm() -> None:
     assert strategy._params.std_init == 0.5  # type: ignore[attr-defined]
     scheduled = make_strategy("DiffusionEvolution", population=10, genome_length=9, evaluations=95)
     assert scheduled.algorithm.num_generations >= 10
+    assert scheduled.description["num_generations"] == scheduled.algorithm.num_generations
 
 
 @pytest.mark.parametrize(

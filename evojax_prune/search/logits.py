@@ -173,7 +173,8 @@ def logit_strategy(
     accepted = inspect.signature(algorithms[name].__init__).parameters
     if "num_generations" in accepted and generations is not None:
         # Some room: generations in which a genome comes again do not use up the budget.
-        arguments.setdefault("num_generations", generations + generations // 4 + 2)
+        length = arguments.setdefault("num_generations", generations + generations // 4 + 2)
+        description = {**description, "num_generations": length}
     if "sampling_fn" in accepted:
         arguments["sampling_fn"] = lambda key: jnp.where(initial.genome(key, guide), 1.0, -1.0)
     populations = None
