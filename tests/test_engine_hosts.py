@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from engine_cases import make_head, make_masks, make_splits
 
-from evojax_prune.engine import fit_population
+from evojax_prune.engine import fit_population, plan
 from evojax_prune.protocol import Protocol
 
 PROGRAM = """
@@ -21,8 +21,9 @@ import jax
 port, rank, out = sys.argv[1:]
 jax.distributed.initialize(f"127.0.0.1:{port}", num_processes=2, process_id=int(rank))
 from engine_cases import make_head, make_masks, make_splits
-from evojax_prune.engine import fit_population
+from evojax_prune.engine import fit_population, plan
 from evojax_prune.protocol import Protocol
+plan.BLOCKS = (1,)
 splits = make_splits()
 head = make_head("both", splits)
 protocol = Protocol(epochs=4, learning_rate=1e-2)
@@ -31,7 +32,8 @@ json.dump([fits.loss.tolist(), fits.accuracy["test"].tolist()], open(out, "w"))
 """
 
 
-def test_two_processes_equal_one(tmp_path):
+def test_two_processes_equal_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(plan, "BLOCKS", (1,))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
