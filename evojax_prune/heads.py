@@ -12,7 +12,7 @@ import numpy as np
 from evojax_prune.words import Mode
 
 Params = dict[str, dict[str, np.ndarray]]
-"""``{"layer_0": {"kernel": [in, out], "bias": [out]}, ...}`` in float32; no bias in sparse layers."""
+"""``{"layer_0": {"kernel": [in, out], "bias": [out]}, ...}``, float32; no bias if sparse."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -133,10 +133,9 @@ def kernel_masks(masks: Masks, member: int) -> list[np.ndarray]:
     outputs = [*(u[member] for u in masks.units), None]
     kernels = []
     for rows, columns, extra in zip(inputs, outputs, masks.connections, strict=True):
-        width = extra[member].shape[1] if extra is not None else None
         kernel = rows[:, None] if columns is None else rows[:, None] & columns[None, :]
         if extra is not None:
-            kernel = np.broadcast_to(kernel, (len(rows), width)) & extra[member]
+            kernel = kernel & extra[member]
         kernels.append(kernel)
     return kernels
 
@@ -154,7 +153,7 @@ def apply_mask(params: Params, masks: Masks, member: int) -> Params:
 
 
 def count_parameters(masks: Masks, spec: HeadSpec) -> np.ndarray:
-    """Parameters ``int64 [P]`` that each member keeps: active weights, and biases of active units."""
+    """Parameters each member keeps, ``int64 [P]``: active weights, and biases of active units."""
     members = len(masks)
     active = [masks.features.sum(1), *(u.sum(1) for u in masks.units)]
     active.append(np.full(members, spec.classes))

@@ -20,7 +20,7 @@ class Protocol:
         learning_rate: rate before decay.
         momentum: velocity kept from step to step, in [0, 1).
         nesterov: look ahead along the velocity, as Keras does: ``v = m*v - lr*g; w += m*v - lr*g``.
-        decay: inverse-time decay a step; step ``t`` (from 0) uses ``learning_rate / (1 + decay*t)``.
+        decay: inverse-time decay: step ``t`` (from 0) uses ``learning_rate / (1 + decay*t)``.
         patience: epochs without an improvement of the training loss after which training stops;
             0 trains all epochs.
         min_delta: least fall of the training loss (nats) that counts as an improvement.

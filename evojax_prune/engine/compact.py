@@ -39,7 +39,7 @@ def active_parts(masks: Masks, member: int) -> Active:
     """The active rows and columns of one member."""
     index = tuple(np.flatnonzero(m[member]) for m in (masks.features, *masks.units))
     ends = (*index, None)
-    connections = []
+    connections: list[np.ndarray | None] = []
     for i, mask in enumerate(masks.connections):
         if mask is None:
             connections.append(None)
@@ -70,10 +70,9 @@ def expand(layers: list[Layer], active: Active, initial: Params) -> Params:
         whole = np.array(start["kernel"])
         columns = active.index[i + 1] if i + 1 < len(active.index) else np.arange(whole.shape[1])
         block = np.asarray(kernel)
-        if active.connections[i] is not None:
-            block = np.where(
-                active.connections[i], block, start["kernel"][np.ix_(active.index[i], columns)]
-            )
+        mask = active.connections[i]
+        if mask is not None:
+            block = np.where(mask, block, start["kernel"][np.ix_(active.index[i], columns)])
         whole[np.ix_(active.index[i], columns)] = block
         full[f"layer_{i}"] = {"kernel": whole}
         if bias is not None:

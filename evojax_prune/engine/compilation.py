@@ -27,11 +27,11 @@ _lock = threading.Lock()
 def _tally() -> Compilation:
     tally = Compilation()
 
-    def listen(event: str, seconds: float, **_: object) -> None:
+    def listen(event: str, duration_secs: float, **kwargs: str | int) -> None:
         if event == _COMPILED:
             with _lock:
                 tally.programs += 1
-                tally.seconds += seconds
+                tally.seconds += duration_secs
 
     jax.monitoring.register_event_duration_secs_listener(listen)
     return tally
@@ -46,6 +46,6 @@ def compiled_so_far() -> Compilation:
 
 def keep_compiled(folder: Path) -> None:
     """Keeps compiled programs in ``folder``, unless JAX was told of another place already."""
-    if jax.config.jax_compilation_cache_dir is None:
+    if jax.config.values["jax_compilation_cache_dir"] is None:
         jax.config.update("jax_compilation_cache_dir", str(folder))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)

@@ -91,7 +91,7 @@ def train_group(
     live = list(range(len(group.rows)))
     for index, weight in run.batches(epochs_per_call):
         lanes.carry = run.train(lanes, index, weight)
-        done = np.asarray(lanes.carry[1].done).all(0)
+        done = np.logical_and.reduce(np.asarray(lanes.carry[1].done))
         live = [slot for slot, over in zip(lanes.slots, done, strict=True) if not over]
         live = sorted(set(live))
         if not live:
@@ -146,7 +146,7 @@ class _Run:
         initial = self.place(initial, 1)
         columns = None
         if self.group.own_columns:
-            columns = self.place(np.stack([m.columns for m in chosen[0]]), 0)
+            columns = self.place(stack_trees([m.columns for m in chosen[0]]), 0)
         kept = self.place(self._kept(chosen[0]), 0)
         kernel, bias = initial.first, initial.bias
         rows, offset = self.x, None
@@ -161,7 +161,7 @@ class _Run:
 
     def _kept(self, members: list[Member]) -> list[Any]:
         layers = [
-            None if members[0].kept[i] is None else np.stack([m.kept[i] for m in members])
+            None if members[0].kept[i] is None else stack_trees([m.kept[i] for m in members])
             for i in range(len(members[0].kept))
         ]
         return layers if self.form.kind == "optax" else layers[1:]
@@ -227,7 +227,7 @@ class _Run:
             for fold, problem in enumerate(self.group.problems):
                 params = None
                 if host is not None:
-                    mine = jax.tree.map(lambda a, f=fold: a[f, lane], host)
+                    mine = jax.tree.map(lambda a, f=fold, at=lane: a[f, at], host)
                     params = restore_params(self.members[fold][slot], mine, problem)
                 fits[fold, self.group.rows[slot]] = make_fit(
                     problem,

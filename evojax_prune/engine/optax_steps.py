@@ -60,10 +60,10 @@ def _schedule(protocol: Protocol) -> Callable[[jax.Array], jax.Array]:
 def _accepts_rate_alone(factory: Any) -> bool:
     if not inspect.isfunction(factory):
         return False
-    first, *others = inspect.signature(factory).parameters.values() or [None]
+    parameters = list(inspect.signature(factory).parameters.values())
     free = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
-    needed = [p for p in others if p.default is p.empty and p.kind not in free]
-    return first is not None and first.name == "learning_rate" and not needed
+    needed = [p for p in parameters[1:] if p.default is p.empty and p.kind not in free]
+    return bool(parameters) and parameters[0].name == "learning_rate" and not needed
 
 
 def optimizer_names() -> list[str]:

@@ -125,7 +125,7 @@ def _check(problem: Problem) -> None:
             )
         if split.x.dtype != np.float32 or split.y.dtype != np.int32:
             raise ValueError(
-                f"{name} is {split.x.dtype} with labels {split.y.dtype}, expected float32 with int32"
+                f"{name} is {split.x.dtype} with {split.y.dtype} labels, expected float32 and int32"
             )
         if len(split) and not 0 <= split.y.min() <= split.y.max() < head.classes:
             raise ValueError(f"{name} labels lie outside 0 to {head.classes - 1}")

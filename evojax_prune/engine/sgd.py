@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -36,12 +36,16 @@ RENEWAL_RANGE = 1e12
 """Largest factor by which the scaled velocity may outgrow the velocity."""
 
 
+Array = Any
+"""An array of NumPy or JAX; in a description of axes, the axis that is mapped, or None."""
+
+
 class Rates(NamedTuple):
     """The numbers of a protocol that a compiled program takes as scalar arguments."""
 
-    learning_rate: jax.Array
-    momentum: jax.Array
-    decay: jax.Array
+    learning_rate: Array
+    momentum: Array
+    decay: Array
 
 
 class FirstLayer(NamedTuple):
@@ -54,10 +58,10 @@ class FirstLayer(NamedTuple):
         columns: primal: the active features ``int32 [F_active]``, padded with F; None for all.
     """
 
-    rows: jax.Array
-    offset: jax.Array | None
-    y: jax.Array
-    columns: jax.Array | None = None
+    rows: Array
+    offset: Array
+    y: Array
+    columns: Array = None
 
 
 class State(NamedTuple):
@@ -65,7 +69,7 @@ class State(NamedTuple):
 
     Attributes:
         pair: first layer ``[L | V]``, ``[N, 2H]`` (dual) or ``[F, 2H]`` (primal); ``V = v`` here.
-        bias: the same for its bias ``[2H]``; unused where there is none or it is in the Gram matrix.
+        bias: the same for its bias ``[2H]``; unused without one, and in dual form.
         later: the other layers.
         velocity: their velocities.
         step: steps taken, ``int32``.
@@ -81,9 +85,9 @@ class State(NamedTuple):
 class Weights(NamedTuple):
     """What a member has learned: A or the first kernel, the first bias, the other layers."""
 
-    first: jax.Array
-    bias: jax.Array
-    later: Stack
+    first: Array
+    bias: Array
+    later: Any
 
 
 class Update(NamedTuple):

@@ -11,9 +11,9 @@ import jax.numpy as jnp
 class Limits(NamedTuple):
     """When training ends, as scalars: see :class:`evojax_prune.protocol.Protocol`."""
 
-    epochs: jax.Array
-    patience: jax.Array
-    min_delta: jax.Array
+    epochs: Any
+    patience: Any
+    min_delta: Any
 
 
 class Progress(NamedTuple):
@@ -61,5 +61,7 @@ def after_epoch(
     )
     live = ~progress.done
     kept = jax.tree.map(lambda new, old: jnp.where(keep & live, new, old), weights, progress.kept)
-    chosen = [jnp.where(live, new, old) for new, old in zip(after[:4], progress[:4], strict=True)]
-    return Progress(*chosen, kept)
+    counts = jax.tree.map(
+        lambda new, old: jnp.where(live, new, old), after, progress._replace(kept=None)
+    )
+    return counts._replace(kept=kept)

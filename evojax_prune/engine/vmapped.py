@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import math
 from typing import Any
@@ -120,7 +121,7 @@ def members_that_fit(group: Group, form: Form, device: jax.Device) -> int:
     features, first, *later = group.widths
     sides = problem.rows if form.kind == "dual" else features
     widths = [first, *later, problem.head.classes]
-    tail = sum(a * b for a, b in zip(widths, widths[1:], strict=False))
+    tail = sum(a * b for a, b in itertools.pairwise(widths))
     # limit, velocity, best weights and a copy in flight; the kernels for the evaluation
     numbers = 6 * sides * first + 6 * tail + 2 * features * first
     if form.kind == "dual":

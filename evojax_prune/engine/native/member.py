@@ -92,7 +92,8 @@ def init_state(layers: Sequence[Pair], *, rows: int, dual: bool) -> MemberState:
     if not dual:
         return MemberState(rows, [_layer_state(*layer) for layer in layers], None)
     outputs = first.shape[1]
-    weights = DualWeights(*(panels.zeros(rows, outputs) for _ in range(3)))
+    rest, drift, best = (panels.zeros(rows, outputs) for _ in range(3))
+    weights = DualWeights(rest, drift, best)
     layer = LayerState(first.shape[0], outputs, None, None, None, None)
     return MemberState(rows, [layer, *(_layer_state(*pair) for pair in later)], weights)
 
@@ -198,7 +199,8 @@ def _layer_state(weights: np.ndarray, bias: np.ndarray | None) -> LayerState:
     pair = None
     if bias is not None:
         pair = Bias(bias.astype(np.float32), np.zeros(len(bias), np.float32), bias.copy())
-    return LayerState(*weights.shape, now, panels.zeros(*weights.shape), best, pair)
+    inputs, outputs = weights.shape
+    return LayerState(inputs, outputs, now, panels.zeros(inputs, outputs), best, pair)
 
 
 def _layer(layer: LayerState) -> Layer:
