@@ -203,9 +203,9 @@ class SearchOptions(Options):
         json_schema_extra=metavar("NAME"),
     )
     evaluations: int = Field(
-        300, description="budget: heads trained by the search protocol; a known genome is free"
+        200, description="budget: heads trained by the search protocol; a known genome is free"
     )
-    population: int = Field(40, ge=2, description="genomes in the population")
+    population: int = Field(30, ge=2, description="genomes in the population")
     density: tuple[Unit, Unit] = Field(
         (0.0, 1.0),
         description="each initial genome's active fraction is drawn uniformly between these two; "
