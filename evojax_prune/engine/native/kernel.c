@@ -11,11 +11,11 @@ extern const ep_variant ep_avx2, ep_avx512;
 
 static const ep_variant *variant(void) {
     __builtin_cpu_init();
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
-        __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq"))
+    const int avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    if (avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+        __builtin_cpu_supports("avx512vl"))
         return &ep_avx512;
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-        __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2")) return &ep_avx2;
+    if (avx2) return &ep_avx2;
     return &ep_generic;
 }
 
@@ -77,3 +77,5 @@ void ep_unpack(const float *panels, int32_t rows, int32_t columns, float *plain)
 }
 
 const char *ep_instructions(void) { return variant()->instructions; }
+
+int64_t ep_interface(void) { return (int64_t)(sizeof(ep_layer) * 1000 + sizeof(ep_member)); }

@@ -43,6 +43,9 @@ int64_t ep_floats(int32_t rows, int32_t columns);
 void ep_pack(const float *plain, int32_t rows, int32_t columns, float *panels);
 void ep_unpack(const float *panels, int32_t rows, int32_t columns, float *plain);
 
+/* Bytes of both structures: a library of another version than its caller's is told by them. */
+int64_t ep_interface(void);
+
 /* The instruction set in use, for people. */
 const char *ep_instructions(void);
 

@@ -66,10 +66,14 @@ def load(path: Path) -> ctypes.CDLL:
     """The kernel compiled to ``path``.
 
     Raises:
-        OSError: the file is missing, or built for another machine.
+        OSError: the file is missing, or built for another machine or from another version.
         AttributeError: the file is something else.
     """
     library = ctypes.CDLL(str(path))
+    library.ep_interface.argtypes = []
+    library.ep_interface.restype = ctypes.c_int64
+    if library.ep_interface() != ctypes.sizeof(Layer) * 1000 + ctypes.sizeof(Member):
+        raise OSError("it was built from another version of the package; install that again")
     library.ep_train.argtypes = [ctypes.POINTER(Member)]
     library.ep_train.restype = ctypes.c_int
     library.ep_floats.argtypes = [ctypes.c_int32, ctypes.c_int32]
