@@ -282,7 +282,9 @@ def finalists(fitness: np.ndarray, active: np.ndarray, count: int) -> np.ndarray
 
 
 def random_genomes(active: int, length: int, count: int, seed: int) -> np.ndarray:
-    """``bool [count, length]``, each with exactly ``active`` bits at random."""
+    """``bool [count, length]``, each with ``active`` bits at random; one if all are alike."""
+    if active in (0, length):
+        count = 1
     generator = np.random.default_rng([seed, 0x72616E64])
     genomes = np.zeros((count, length), bool)
     for genome in genomes:

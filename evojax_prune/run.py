@@ -131,6 +131,7 @@ def find(problem: Problem, partial: PartialFolder, console: Console) -> Found:
     best = search.rows(pipeline.finalists(search.fitness, search.active, config.finalists))
     with stage(console, "dense head and finalists", 1 + len(best), "heads", folds) as shown:
         heads = pipeline.refit(problem, np.concatenate([problem.dense, best]), shown.advance)
+        shown.finish()
     dense, evolved = heads[0], pipeline.best_outcome(heads[1:])
 
     masks = pipeline.random_genomes(
@@ -139,11 +140,23 @@ def find(problem: Problem, partial: PartialFolder, console: Console) -> Found:
     with stage(console, "random masks", len(masks), "evaluations", folds) as shown:
         evaluator.advance = shown.advance
         fitness = evaluator(masks).fitness
+        shown.finish()
     best = masks[pipeline.finalists(fitness, masks.sum(1), config.finalists)]
     with stage(console, "best random masks", len(best), "heads", folds) as shown:
         random = pipeline.best_outcome(pipeline.refit(problem, best, shown.advance))
+        shown.finish()
 
-    return Found(dense, evolved, random, search, dense_fitness, seconds, watch.resumed, reports)
+    return Found(
+        dense=dense,
+        evolved=evolved,
+        random=random,
+        masks=len(masks),
+        search=search,
+        dense_fitness=dense_fitness,
+        seconds=seconds,
+        resumed=watch.resumed,
+        reports=reports,
+    )
 
 
 if __name__ == "__main__":

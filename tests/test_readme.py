@@ -76,3 +76,4 @@ def test_random_masks_have_exactly_the_density() -> None:
     assert (masks.sum(1) == 7).all()
     assert len(np.unique(masks, axis=0)) > 40
     np.testing.assert_array_equal(masks, pipeline.random_genomes(7, 20, 50, seed=3))
+    assert pipeline.random_genomes(20, 20, 50, seed=3).tolist() == [[True] * 20]

@@ -20,6 +20,7 @@ class Found:
         evolved: of the search's finalists, the best on selection.
         random: of as many random masks as the search evaluated, at the evolved head's density, the
             best on selection.
+        masks: random masks that were tried.
         search: every evaluated genome.
         dense_fitness: fitness of the dense head under the search protocol.
         seconds: time of the search, on the clock.
@@ -30,6 +31,7 @@ class Found:
     dense: Outcome
     evolved: Outcome
     random: Outcome
+    masks: int
     search: SearchResult
     dense_fitness: float
     seconds: float

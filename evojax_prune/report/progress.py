@@ -52,6 +52,11 @@ class Stage:
             self._done, self.detail = done, detail
             self._tell()
 
+    def finish(self) -> None:
+        """All steps are done, though not every part may have been told of."""
+        if self._done < self.total:
+            self.reach(self.total, self.detail)
+
     def _tell(self) -> None:
         # Shares of a step add up to a little less than the whole.
         done = min(self.total, int(self._done + 1e-6))

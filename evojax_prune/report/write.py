@@ -42,7 +42,7 @@ def make_result(problem: Problem, found: Found, seconds: float) -> Result:
         config=problem.config.repeatable(),
         dataset=_dataset(problem),
         dense=head_result(found.dense, found.dense),
-        random=random_result(found.random, found.dense, len(found.search)),
+        random=random_result(found.random, found.dense, found.masks),
         best=head_result(found.evolved, found.dense),
         genome=digests(pack(found.evolved.genome[None]))[0],
         comparison=comparison_result(difference, said),
