@@ -19,6 +19,9 @@
 #define LEAST_MOMENTUM 1e-9
 #define LEAST_SCALE 1e-18
 
+/* How far ahead, in floats, A's parts are asked for: they come from beyond the level-2 cache. */
+#define FAR 1024
+
 /* ---- primal ---- */
 
 /* The batch's inputs, copied with a stride that suits the cache. */
@@ -36,10 +39,13 @@ static void copy_inputs(session *s) {
 static void update_pending(session *s, panel p, int from, int units) {
     const ep_layer *l = &s->m->layers[0];
     const size_t at = p.start + (size_t)from * p.width;
-    pack_gradient(s->gradient_before, stride_of(l->out), s->count_before, p, s->block);
-    update(p.vectors, &(update_job){.rows = s->count_before, .from = from, .units = units,
-                                    .a = s->inputs_before, .g = s->block, .w = l->w + at,
-                                    .v = l->v + at, .rule = s->rule_before});
+    pack_gradient(s->gradient_before, stride_of(l->out), s->count_before, p,
+                  s->rule_before.rate, s->block);
+    update(p.vectors, &(update_job){.rows = s->count_before, .units = units, .lanes = s->lanes,
+                                    .a = s->tiles_before + (size_t)from * s->lanes,
+                                    .g = s->block, .w = l->w + at, .v = l->v + at,
+                                    .momentum = s->rule_before.momentum,
+                                    .nesterov = s->rule_before.nesterov});
 }
 
 /* The last step's update and, with `forward`, this step's preactivations. */
@@ -60,23 +66,16 @@ static void pass_primal(session *s, int forward) {
     s->count_before = 0;
 }
 
-static void swap(float **a, float **b) {
-    float *c = *a;
-    *a = *b;
-    *b = c;
-}
-
 /* Leaves the step's update of the weights pending; the bias is too small to wait. */
 static void put_off_update(session *s) {
     ep_layer *l = &s->m->layers[0];
     layer_scratch *part = &s->layers[0];
     update_bias(l, part->rows, part->stride, s->batch.count, s->rule);
-    swap(&part->rows, &s->gradient_before);
+    float *gradient = part->rows;
+    part->rows = s->gradient_before;
+    s->gradient_before = gradient;
     for (int i = 0; i < s->lanes; i++) part->row[i] = part->rows + i * part->stride;
-    swap(&s->copied, &s->copied_before);
-    const float **inputs = s->inputs;
-    s->inputs = s->inputs_before;
-    s->inputs_before = inputs;
+    pack_tiles(s->inputs, s->batch.count, l->in, s->lanes, s->tiles_before);
     s->count_before = s->batch.count;
     s->rule_before = s->rule;
 }
@@ -98,8 +97,13 @@ static void form_weights(const session *s, panel p, int from, int depth) {
     const size_t start = p.start + (size_t)from * p.width;
     const float *rest = s->m->rest + start, *drift = s->m->drift + start;
     const vf factor = splat(drift_factor(s->m));
-    for (int i = 0; i < depth * p.width; i += LANES)
+    for (int i = 0; i < depth * p.width; i += LANES) {
+        if (i % 16 == 0) { /* a cache line */
+            __builtin_prefetch(rest + i + FAR);
+            __builtin_prefetch(drift + i + FAR);
+        }
         store(s->block + i, load(rest + i) - factor * load(drift + i));
+    }
 }
 
 static void forward_dual(session *s) {
@@ -113,8 +117,8 @@ static void forward_dual(session *s) {
         copy(part->rows + i * part->stride, m->z0 + row * units, units);
         for (int u = units; u < up(units, LANES); u++) part->rows[i * part->stride + u] = 0.0f;
     }
-    for (int from = 0; from < s->seen; from += DEPTH)
-        for (int i = 0; i < all.panels; i++) {
+    for (int i = 0; i < all.panels; i++)
+        for (int from = 0; from < s->seen; from += DEPTH) {
             const panel p = panel_of(all, i);
             const int depth = least(DEPTH, s->seen - from);
             form_weights(s, p, from, depth);

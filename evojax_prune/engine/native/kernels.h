@@ -6,6 +6,8 @@
 #ifndef EP_KERNELS_H
 #define EP_KERNELS_H
 
+#include <string.h>
+
 #include "panels.h"
 
 /* Rows of a tile of three vectors, and of a tile of two: 12 sums of 16 registers, or 24 of 32. */
@@ -65,51 +67,71 @@ static void product(int vectors, const product_job *job) {
 
 /* ---- update: w by an SGD step with gradient a^T g ---- */
 
-/* velocity = momentum * velocity - rate * gradient, then
- * weight += ahead * velocity - direct * gradient */
+/* velocity = momentum * velocity - rate * gradient; then with Nesterov's look-ahead
+ * weight += momentum * velocity - rate * gradient, without it weight += velocity */
 typedef struct {
-    float momentum, rate, ahead, direct;
+    float momentum, rate;
+    int nesterov;
 } sgd;
 
 typedef struct {
-    int rows;              /* of the minibatch */
-    int from, units;       /* columns of a that count */
-    const float *const *a; /* its rows */
-    const float *g;        /* [rows][width] */
-    float *w, *v;          /* [units][width] */
-    sgd rule;
+    int rows, units; /* of the minibatch; of w */
+    int lanes;       /* rows that a has room for */
+    const float *a;  /* [units / TILE][lanes][TILE], see pack_tiles */
+    const float *g;  /* [rows][width], times the rate */
+    float *w, *v;    /* [units][width] */
+    float momentum;
+    int nesterov;
 } update_job;
 
-INLINE void sgd_row(const int n, const vf *gradient, float *w, float *v, sgd rule) {
-    const vf momentum = splat(rule.momentum), rate = splat(rule.rate);
-    const vf ahead = splat(rule.ahead), direct = splat(rule.direct);
-    for (int j = 0; j < n; j++) {
-        const vf velocity = momentum * load(v + j * LANES) - rate * gradient[j];
-        store(v + j * LANES, velocity);
-        store(w + j * LANES, load(w + j * LANES) + ahead * velocity - direct * gradient[j]);
-    }
+/* Activations as the update reads them: of TILE units all rows, one after another. The rows have
+ * room for whole tiles. */
+static void pack_tiles(const float *const *rows, int count, int units, int lanes, float *to) {
+    for (int u = 0; u < units; u += TILE, to += lanes * TILE)
+        for (int i = 0; i < count; i++) memcpy(to + i * TILE, rows[i] + u, TILE * sizeof(float));
+}
+
+/* Both rules are w - push + momentum * v, with the new v or with the old one. */
+INLINE void sgd_row(const int n, const vf *push, float *w, float *v, float factor, int nesterov) {
+    const vf momentum = splat(factor);
+    __asm__("" : "+r"(w), "+r"(v)); /* or the compiler computes both addresses for each vector */
+    if (nesterov)
+        for (int j = 0; j < n; j++) {
+            const vf velocity = momentum * load(v + j * LANES) - push[j];
+            store(v + j * LANES, velocity);
+            store(w + j * LANES, load(w + j * LANES) - push[j] + momentum * velocity);
+        }
+    else
+        for (int j = 0; j < n; j++) {
+            const vf faded = momentum * load(v + j * LANES);
+            store(v + j * LANES, faded - push[j]);
+            store(w + j * LANES, load(w + j * LANES) - push[j] + faded);
+        }
 }
 
 INLINE float sgd_one(float gradient, float w, float *v, sgd rule) {
-    *v = rule.momentum * *v - rule.rate * gradient;
-    return w + rule.ahead * *v - rule.direct * gradient;
+    const float faded = rule.momentum * *v;
+    *v = faded - rule.rate * gradient;
+    return w - rule.rate * gradient + (rule.nesterov ? rule.momentum * *v : faded);
 }
 
+/* `units` units from `unit` on, all of one tile. */
 INLINE void update_tile(const int units, const int n, const update_job *job, int unit) {
     const int width = n * LANES;
     vf sum[TILE][PANEL];
     for (int r = 0; r < units; r++)
         for (int j = 0; j < n; j++) sum[r][j] = splat(0.0f);
+    const float *left = job->a + (size_t)(unit / TILE) * job->lanes * TILE + unit % TILE;
     const float *g = job->g;
-    for (int i = 0; i < job->rows; i++, g += width) {
-        const float *left = job->a[i] + job->from + unit;
+    for (int i = 0; i < job->rows; i++, g += width, left += TILE) {
         vf right[PANEL];
         for (int j = 0; j < n; j++) right[j] = load(g + j * LANES);
         for (int r = 0; r < units; r++)
             for (int j = 0; j < n; j++) sum[r][j] += splat(left[r]) * right[j];
     }
     float *w = job->w + (size_t)unit * width, *v = job->v + (size_t)unit * width;
-    for (int r = 0; r < units; r++) sgd_row(n, sum[r], w + r * width, v + r * width, job->rule);
+    for (int r = 0; r < units; r++)
+        sgd_row(n, sum[r], w + r * width, v + r * width, job->momentum, job->nesterov);
 }
 
 INLINE void update_units(const int n, const update_job *job) {

@@ -81,24 +81,27 @@ static void update_bias(ep_layer *l, const float *gradient, size_t stride, int r
     }
 }
 
-/* Columns of a panel of a gradient by row, packed. */
-static void pack_gradient(const float *gradient, size_t stride, int rows, panel p, float *to) {
+/* Columns of a panel of a gradient by row, packed, times the rate. */
+static void pack_gradient(const float *gradient, size_t stride, int rows, panel p, float rate,
+                          float *to) {
     for (int i = 0; i < rows; i++)
         for (int j = 0; j < p.width; j += LANES)
-            store(to + i * p.width + j, load(gradient + i * stride + p.column + j));
+            store(to + i * p.width + j, splat(rate) * load(gradient + i * stride + p.column + j));
 }
 
 static void update_layer(session *s, int index) {
     ep_layer *l = &s->m->layers[index];
     const layer_scratch *part = &s->layers[index];
     const shape all = shape_of(l->in, l->out);
+    pack_tiles(s->layers[index - 1].row, s->batch.count, l->in, s->lanes, s->tiles);
     for (int i = 0; i < all.panels; i++) {
         const panel p = panel_of(all, i);
-        pack_gradient(part->rows, part->stride, s->batch.count, p, s->block);
-        update(p.vectors, &(update_job){.rows = s->batch.count, .units = l->in,
-                                        .a = s->layers[index - 1].row, .g = s->block,
+        pack_gradient(part->rows, part->stride, s->batch.count, p, s->rule.rate, s->block);
+        update(p.vectors, &(update_job){.rows = s->batch.count, .units = l->in, .lanes = s->lanes,
+                                        .a = s->tiles, .g = s->block,
                                         .w = l->w + p.start, .v = l->v + p.start,
-                                        .rule = s->rule});
+                                        .momentum = s->rule.momentum,
+                                        .nesterov = s->rule.nesterov});
     }
     update_bias(l, part->rows, part->stride, s->batch.count, s->rule);
 }

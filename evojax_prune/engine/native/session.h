@@ -35,12 +35,13 @@ typedef struct {
     float *by_unit, *by_unit_below; /* gradients: of a layer's outputs, of its inputs */
     float *below;                   /* by row: the latter */
     float *block;                   /* a panel's columns of a gradient; of the weights */
+    float *tiles;                   /* a layer's inputs for its update */
     minibatch batch;                /* of this step */
     sgd rule;
     const float **inputs; /* pointers to the batch's rows of the inputs */
-    /* primal: the batch's inputs, and those of the last step, whose update is pending */
-    float *copied, *copied_before;
-    const float **inputs_before;
+    /* primal: the batch's inputs, and the last step, whose update is pending */
+    float *copied;
+    float *tiles_before;    /* its inputs for the update */
     float *gradient_before; /* by row */
     int count_before;
     sgd rule_before;
@@ -80,11 +81,11 @@ static void lay_out(session *s, arena *a) {
     s->by_unit_below = take(a, lanes * up(widest, LANES) * f);
     s->below = take(a, lanes * stride_of(widest) * f);
     s->block = take(a, (lanes > DEPTH ? lanes : DEPTH) * PANEL * LANES * f);
+    s->tiles = take(a, lanes * up(widest, TILE) * f);
     s->inputs = take(a, pointers);
     if (m->dual) return;
     s->copied = take(a, lanes * stride_of(m->layers[0].in) * f);
-    s->copied_before = take(a, lanes * stride_of(m->layers[0].in) * f);
-    s->inputs_before = take(a, pointers);
+    s->tiles_before = take(a, lanes * up(m->layers[0].in, TILE) * f);
     s->gradient_before = take(a, lanes * stride_of(m->layers[0].out) * f);
 }
 

@@ -25,9 +25,7 @@ static void backward(session *s) {
 
 static sgd rule_of(const ep_member *m) {
     const float rate = (float)(m->learning_rate / (1.0 + m->decay * (double)m->step));
-    const float momentum = (float)m->momentum;
-    if (m->nesterov) return (sgd){momentum, rate, momentum, rate};
-    return (sgd){momentum, rate, 1.0f, 0.0f};
+    return (sgd){(float)m->momentum, rate, m->nesterov};
 }
 
 /* Returns the sum of the losses. */
