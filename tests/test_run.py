@@ -35,7 +35,6 @@ QUICK = (
     *("--search-protocol.epochs", "2", "--final-protocol.epochs", "6"),
     *("--final-protocol.learning-rate", "0.02"),
 )
-ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parent.parent)}
 TWO_LAYERS = ("--hidden", "12", "10")
 
 
@@ -72,6 +71,11 @@ def run(table: Path, tmp_path: Path) -> Run:
         return Result.model_validate_json((output / "result.json").read_text())
 
     return run
+
+
+def environment() -> dict[str, str]:
+    """For a process of its own: this test's cache folder, and the package wherever it starts."""
+    return os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parent.parent)}
 
 
 def numbers(result: Result) -> dict[str, object]:
@@ -159,9 +163,7 @@ def test_the_configuration_that_is_written_repeats_the_run(run: Run, tmp_path: P
     "args",
     [
         ("--mode", "features", "--grain", "connections"),
-        ("--mode", "fc1", *TWO_LAYERS),
         ("--mode", "fc2", *TWO_LAYERS),
-        ("--mode", "both", *TWO_LAYERS),
         ("--mode", "both", "--selection", "test", *TWO_LAYERS),
         ("--selection", "test-half"),
     ],
@@ -206,9 +208,8 @@ def test_the_paper_protocol_says_what_it_selects_on(
     assert out.count("selected on test") >= 2  # table and sentence
 
 
-@pytest.mark.parametrize("strategy", ["steady-state", "PGPE", "SimpleGA"])
-def test_strategies_by_name(run: Run, strategy: str) -> None:
-    assert run("--strategy", strategy).search.strategy == strategy
+def test_an_evosax_algorithm_by_name(run: Run) -> None:
+    assert run("--strategy", "PGPE").search.strategy == "PGPE"
 
 
 def test_a_price_for_size_is_paid(run: Run, tmp_path: Path) -> None:
@@ -406,7 +407,7 @@ def test_the_command_itself(table: Path, tmp_path: Path) -> None:
     def call(*args: str) -> subprocess.CompletedProcess[str]:
         words = [sys.executable, "-m", "evojax_prune.run", "--dataset", str(table), *args]
         return subprocess.run(
-            words, capture_output=True, text=True, cwd=tmp_path, env=ENVIRONMENT, check=False
+            words, capture_output=True, text=True, cwd=tmp_path, env=environment(), check=False
         )
 
     refused = call("--mode", "fc3")
@@ -435,7 +436,7 @@ def test_a_second_run_on_images_needs_neither_backbone_nor_keras_nor_tfds(tmp_pa
             [sys.executable, "-c", program, str(tmp_path / name)],
             capture_output=True,
             text=True,
-            env=ENVIRONMENT,
+            env=environment(),
             check=False,
         )
         assert done.returncode == 0, done.stderr
