@@ -7,6 +7,7 @@ of ``--help``.
 from __future__ import annotations
 
 import dataclasses
+import math
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -17,13 +18,24 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
+    field_serializer,
     model_validator,
 )
 
 from evojax_prune.errors import UserError
 from evojax_prune.protocol import PAPER, SEARCH, Protocol
 from evojax_prune.search import options as genetics
-from evojax_prune.words import Crossover, Fitness, Grain, Mode, Mutation, Parents, Selection
+from evojax_prune.words import (
+    Crossover,
+    Fitness,
+    Grain,
+    Init,
+    Method,
+    Mode,
+    Mutation,
+    Parents,
+    Selection,
+)
 
 Preset = Literal["default", "paper"]
 UserPath = Annotated[Path, AfterValidator(Path.expanduser)]
@@ -42,6 +54,22 @@ def _assignments(value: Any) -> Any:
     return {name: number for name, _, number in pairs}
 
 
+def _fraction_or_auto(value: Any) -> Any:
+    """``auto``, or a number in (0, 1]."""
+    if value == "auto":
+        return value
+    try:
+        fraction = float(value)
+    except (TypeError, ValueError):
+        fraction = math.nan
+    if not 0 < fraction <= 1:
+        raise ValueError(
+            f"keep is {value}, expected auto or a fraction above 0 and at most 1, as in 0.3"
+        )
+    return fraction
+
+
+Keep = Annotated[float | Literal["auto"], BeforeValidator(_fraction_or_auto)]
 StrategyOptions = Annotated[dict[str, float], BeforeValidator(_assignments)]
 
 
@@ -192,6 +220,46 @@ class HeadOptions(Options):
     )
 
 
+class MethodOptions(Options):
+    """How the mask is found, and what the result is compared with."""
+
+    method: Method = Field(
+        "search",
+        description="search: a genetic search over masks; sensitivity: keep what the dense head's "
+        "outputs depend on most, by p-norms of its local sensitivities, without a search",
+    )
+    p: float = Field(
+        2.0,
+        ge=1,
+        allow_inf_nan=True,
+        description="norm over patterns and over outputs, 1 to inf (--method sensitivity)",
+        json_schema_extra=metavar("FLOAT|inf"),
+    )
+    keep: Keep = Field(
+        "auto",
+        description="fraction of the features (or of each pruned layer's units) to keep (--method "
+        "sensitivity); auto tries several and takes the smallest head whose selection accuracy is "
+        "within one standard error of the best one's",
+        json_schema_extra=metavar("FLOAT|auto"),
+    )
+    compare: bool = Field(
+        False,
+        description="add to the table what other ways of pruning give, at the found head's active "
+        "fraction and each at its own best: random masks, weight magnitudes, norms of units' "
+        "weights, polynomial decay; for features also mutual information, L1 logistic regression "
+        "and a random forest",
+    )
+    compare_fractions: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field(
+        (0.1, 0.3, 0.5, 0.7),
+        description="active fractions among which --compare looks for each one's own best",
+        json_schema_extra=metavar("FLOAT [FLOAT ...]"),
+    )
+
+    @field_serializer("p", when_used="json")
+    def _plain_norm(self, p: float) -> float | str:
+        return "inf" if math.isinf(p) else p
+
+
 class SearchOptions(Options):
     """The search for the best mask."""
 
@@ -211,6 +279,18 @@ class SearchOptions(Options):
         description="each initial genome's active fraction is drawn uniformly between these two; "
         "twice the same number fixes it",
         json_schema_extra=metavar("LOW HIGH"),
+    )
+    init: Init = Field(
+        "random",
+        description="first genomes: random bits, or bits drawn with probabilities that rise with "
+        "the sensitivity of the dense head to them, each genome by a norm p of its own",
+    )
+    sharpness: float = Field(
+        6.0,
+        ge=0,
+        le=80,
+        description="of --init sensitivity: logits between the least sensitive bit and the most; "
+        "0 is random, the larger the closer to taking the most sensitive bits",
     )
     children: int | None = Field(
         None,
@@ -235,6 +315,13 @@ class SearchOptions(Options):
     mutation_rate: Unit | None = Field(
         None,
         description="probability of the coin, 0.07 if not given, or of each bit, 3 / genome length",
+    )
+    mutation_bias: float = Field(
+        0.0,
+        ge=0,
+        description="how much mutation follows the sensitivities: with b, the least sensitive "
+        "active bit is e^(2b) times as likely to be switched off as the most sensitive one, and "
+        "inactive bits the other way round (generational, steady-state); 0: not at all",
     )
     elitism: bool | None = Field(
         None,
@@ -309,6 +396,7 @@ class RunConfig(
     OutputOptions,
     TrainingOptions,
     SearchOptions,
+    MethodOptions,
     HeadOptions,
     BackboneOptions,
     DataOptions,
@@ -327,7 +415,20 @@ class RunConfig(
                 "first generation alone takes as many evaluations as the population has genomes: "
                 "raise --evaluations or lower --population"
             )
+        self._refuse_sensitivities_of_connections()
         return self
+
+    @property
+    def guided(self) -> bool:
+        """The search follows sensitivities."""
+        return self.method == "search" and (self.init == "sensitivity" or self.mutation_bias > 0)
+
+    def _refuse_sensitivities_of_connections(self) -> None:
+        if self.grain == "connections" and (self.guided or self.method == "sensitivity"):
+            raise ValueError(
+                "sensitivities rank features and units, not single weights: choose --grain "
+                "neurons, or leave out --method sensitivity, --init sensitivity and --mutation-bias"
+            )
 
     def repeatable(self) -> dict[str, Any]:
         """What decides the numbers, as plain data: all but where the results go.
@@ -348,6 +449,7 @@ GROUPS: tuple[type[Options], ...] = (
     DataOptions,
     BackboneOptions,
     HeadOptions,
+    MethodOptions,
     SearchOptions,
     TrainingOptions,
     OutputOptions,

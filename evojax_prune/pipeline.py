@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+from scipy.stats import rankdata
 
 from evojax_prune import objectives
-from evojax_prune.config import RunConfig
+from evojax_prune.config import MethodOptions, RunConfig
 from evojax_prune.data import FeatureTable, make_splits
 from evojax_prune.engine import EngineReport, Fits, fit_population
 from evojax_prune.engine.optax_steps import optimizer_names
 from evojax_prune.engine.plan import ENGINES
 from evojax_prune.errors import UserError
 from evojax_prune.features import load_table
-from evojax_prune.heads import head_spec
+from evojax_prune.heads import Params, head_spec
 from evojax_prune.masks import genome_length
 from evojax_prune.protocol import Protocol
 from evojax_prune.report.outcome import Outcome, Pruning, judge
@@ -30,7 +32,11 @@ from evojax_prune.search import (
     run_search,
 )
 from evojax_prune.search.result import best_first
+from evojax_prune.sensitivity import sensitivity_scores
 from evojax_prune.splits import FeatureSplits
+
+GUIDES = (1.0, 2.0, 4.0, math.inf)
+"""Norms whose rankings guide a search; each guided draw takes one of them at random."""
 
 Advance = Callable[[int], None]
 """Called with the number of heads just trained."""
@@ -143,7 +149,7 @@ def check_names(config: RunConfig) -> None:
     Raises:
         UserError: no such strategy, strategy's option, engine or optimizer.
     """
-    make_search_strategy(config, genome_length=1000)
+    make_search_strategy(config, genome_length=1000, scores=np.zeros((1, 1000)))
     for option, name, valid in (
         ("engine", config.engine, ENGINES),
         ("search_protocol.optimizer", config.search_protocol.optimizer, optimizer_names()),
@@ -206,8 +212,36 @@ class Evaluator:
         return Evaluation(fitness, {"epochs": fits.epochs, "seconds": fits.seconds})
 
 
-def make_search_strategy(config: RunConfig, genome_length: int) -> Strategy:
+def bit_scores(problem: Problem) -> np.ndarray:
+    """Rankings of the genome's bits by the sensitivities of a dense head, one a norm.
+
+    The head is trained like the genomes of the search, by the search protocol, and looked at on its
+    training rows only. Sensitivities of different layers are in different units, so each layer's
+    units are ranked among themselves.
+
+    Returns:
+        ``float64 [R, G]``, quantiles in (0, 1]; the higher, the more the outputs depend on the bit.
+    """
+    protocol, mode = problem.config.search_protocol.protocol(), problem.config.mode
+    dense = problem.fit(problem.dense, protocol, ("selection",), return_params=True)
+    layers = sensitivity_scores(first_params(dense), problem.splits, mode, GUIDES)
+    return np.concatenate([rankdata(s, axis=1) / s.shape[1] for s in layers], axis=1)
+
+
+def first_params(fits: Fits) -> list[Params]:
+    """Full parameters of a population's first head, one a fold."""
+    return [fold.params[0] for fold in fits.folds or (fits,) if fold.params]
+
+
+def make_search_strategy(
+    config: RunConfig, genome_length: int, scores: np.ndarray | None = None
+) -> Strategy:
     """The strategy that the configuration asks for.
+
+    Args:
+        config: the run's configuration.
+        genome_length: bits of a genome.
+        scores: rankings of the bits ``[R, G]`` that a guided search follows.
 
     Raises:
         UserError: an unknown strategy, or an option that it has not.
@@ -217,12 +251,16 @@ def make_search_strategy(config: RunConfig, genome_length: int) -> Strategy:
         population=config.population,
         genome_length=genome_length,
         density=config.density,
+        scores=scores,
+        init="scores" if config.init == "sensitivity" else "random",
+        sharpness=config.sharpness,
         children=config.children,
         parents=config.parents,
         tournament_size=config.tournament_size,
         crossover=config.crossover,
         mutation=config.mutation,
         mutation_rate=config.mutation_rate,
+        mutation_bias=config.mutation_bias,
         elitism=config.elitism,
         ties=config.ties,
         options=config.strategy_options,
@@ -248,10 +286,11 @@ def search(
         UserError: the journal is of another run.
     """
     config = problem.config
-    decides_nothing = {"evaluations", "finalists", "final_protocol"}
+    scores = bit_scores(problem) if config.guided else None
+    decides_nothing = {"evaluations", "finalists", "final_protocol", *MethodOptions.model_fields}
     settings = {k: v for k, v in config.repeatable().items() if k not in decides_nothing}
     return run_search(
-        make_search_strategy(config, problem.genome_length),
+        make_search_strategy(config, problem.genome_length, scores),
         evaluator,
         evaluations=config.evaluations,
         seed=config.seed,
@@ -303,6 +342,15 @@ def refit(problem: Problem, genomes: np.ndarray, advance: Advance | None = None)
     Raises:
         UserError: training diverged for one of them.
     """
+    return judged(problem, final_fits(problem, genomes, advance), genomes)
+
+
+def final_fits(problem: Problem, genomes: np.ndarray, advance: Advance | None = None) -> Fits:
+    """Train genomes ``bool [P, G]`` by the final protocol; the fits have parameters.
+
+    Raises:
+        UserError: training diverged for one of them.
+    """
     fits = problem.fit(
         genomes,
         problem.config.final_protocol.protocol(),
@@ -315,6 +363,11 @@ def refit(problem: Problem, genomes: np.ndarray, advance: Advance | None = None)
             "training by the final protocol diverged (its loss is not finite): lower "
             "--final-protocol.learning-rate"
         )
+    return fits
+
+
+def judged(problem: Problem, fits: Fits, genomes: np.ndarray) -> list[Outcome]:
+    """How heads that were fitted with parameters did, one a row of ``bool [P, G]``."""
     return [
         judge(fits, member, genomes, problem.pruning, problem.splits)
         for member in range(len(genomes))

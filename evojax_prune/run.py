@@ -18,11 +18,6 @@ from evojax_prune.config import RunConfig, validated
 from evojax_prune.errors import UserError
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
-    from evojax_prune.pipeline import Problem
-    from evojax_prune.report.folder import PartialFolder
-    from evojax_prune.report.found import Found
     from evojax_prune.report.result import Result
     from evojax_prune.splits import FeatureSplits
 
@@ -68,6 +63,7 @@ def prune(config: RunConfig) -> Result:
     from evojax_prune import pipeline
     from evojax_prune.engine.compilation import keep_compiled
     from evojax_prune.features import cache
+    from evojax_prune.find import find
     from evojax_prune.report import write
 
     keep_compiled(cache.folder(None) / "compiled")
@@ -107,56 +103,6 @@ def default_output(config: RunConfig) -> Path:
     name = Path(config.dataset).stem if Path(config.dataset).exists() else config.dataset
     plain = re.sub(r"[^\w.-]+", "-", name).strip("-.") or "data"
     return Path("runs") / f"{plain}-{config.mode}-{time.strftime('%Y%m%d-%H%M%S')}"
-
-
-def find(problem: Problem, partial: PartialFolder, console: Console) -> Found:
-    """The stages of a run, each with its progress on the console."""
-    import numpy as np
-
-    from evojax_prune import pipeline
-    from evojax_prune.report.found import Found
-    from evojax_prune.report.progress import SearchWatch, stage
-
-    config, folds = problem.config, len(problem.splits)
-    evaluator = pipeline.Evaluator(problem)
-    dense_fitness = float(evaluator(problem.dense).fitness[0])
-
-    began = time.monotonic()
-    with stage(console, "search", config.evaluations, "evaluations", folds) as shown:
-        watch = SearchWatch(shown)
-        evaluator.advance = shown.advance
-        search = pipeline.search(problem, evaluator, partial.journal, watch)
-    seconds, reports = time.monotonic() - began, tuple(evaluator.reports)
-
-    best = search.rows(pipeline.finalists(search.fitness, search.active, config.finalists))
-    with stage(console, "dense head and finalists", 1 + len(best), "heads", folds) as shown:
-        heads = pipeline.refit(problem, np.concatenate([problem.dense, best]), shown.advance)
-        shown.finish()
-    dense, evolved = heads[0], pipeline.best_outcome(heads[1:])
-
-    masks = pipeline.random_genomes(
-        int(evolved.genome.sum()), problem.genome_length, len(search), config.seed
-    )
-    with stage(console, "random masks", len(masks), "evaluations", folds) as shown:
-        evaluator.advance = shown.advance
-        fitness = evaluator(masks).fitness
-        shown.finish()
-    best = masks[pipeline.finalists(fitness, masks.sum(1), config.finalists)]
-    with stage(console, "best random masks", len(best), "heads", folds) as shown:
-        random = pipeline.best_outcome(pipeline.refit(problem, best, shown.advance))
-        shown.finish()
-
-    return Found(
-        dense=dense,
-        evolved=evolved,
-        random=random,
-        masks=len(masks),
-        search=search,
-        dense_fitness=dense_fitness,
-        seconds=seconds,
-        resumed=watch.resumed,
-        reports=reports,
-    )
 
 
 if __name__ == "__main__":

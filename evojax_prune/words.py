@@ -10,6 +10,12 @@ Mode = Literal["features", "fc1", "fc2", "both"]
 Grain = Literal["neurons", "connections"]
 """What one bit of a genome switches: a unit, or a weight of the sparse layers."""
 
+Method = Literal["search", "sensitivity"]
+"""How the mask is found."""
+
+Init = Literal["random", "sensitivity"]
+"""Where the bits of a search's first genomes come from."""
+
 Selection = Literal["holdout", "test-half", "test", "kfold"]
 """Where the selection split comes from."""
 

@@ -29,6 +29,7 @@ import numpy as np
 from evojax_prune.heads import head_spec
 from evojax_prune.masks import decode, genome_length
 from evojax_prune.protocol import Protocol
+from evojax_prune.search import options as genetics
 from experiments.contenders import Case, keras_fit
 from experiments.engine_speed import CLASSES, make_splits
 
@@ -84,6 +85,7 @@ def run_ours(options: argparse.Namespace, folder: Path) -> dict:
     command = [sys.executable, "-m", "evojax_prune.run", "--protocol", "paper"]
     command += ["--dataset", options.dataset, "--backbone", options.backbone]
     command += ["--mode", options.mode, "--evaluations", str(options.evaluations)]
+    command += ["--population", str(min(options.evaluations, genetics.PAPER["population"]))]
     command += ["--image-size", str(options.image_size), "--output", str(folder / "run")]
     if options.backbone_weights is None and not options.backbone.startswith("efficientnet-lite"):
         options.backbone_weights = folder / "random.weights.h5"

@@ -54,6 +54,43 @@ def convergence(
     figure.savefig(path, dpi=130, metadata={"Software": None})
 
 
+def levels(
+    path: Path,
+    active_fraction: np.ndarray,
+    accuracy: np.ndarray,
+    chosen: float,
+    dense: float,
+    title: str,
+) -> None:
+    """Accuracy of a ranking's heads against their size, with the dense head's.
+
+    Args:
+        path: PNG file.
+        active_fraction: ``float64 [L]``.
+        accuracy: ``float64 [L]``, on the selection split.
+        chosen: active fraction of the head that was taken.
+        dense: accuracy of the dense head.
+        title: above the picture.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7.5, 4.5), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    order = np.argsort(active_fraction)
+    axes.plot(active_fraction[order], accuracy[order], marker="o", label="pruned")
+    axes.axvline(chosen, color="C1", linestyle=":", label="taken")
+    axes.axhline(dense, color="0.3", linestyle="--", label="dense head")
+    axes.set_xlim(0, 1)
+    axes.set_xlabel("active fraction")
+    axes.set_ylabel("accuracy")
+    axes.set_title(title, fontsize="medium")
+    axes.legend(fontsize="small")
+    axes.grid(alpha=0.3)
+    figure.savefig(path, dpi=130, metadata={"Software": None})
+
+
 def _best_at(fitness: np.ndarray) -> np.ndarray:
     """After each evaluation, the index of the best one so far."""
     known = np.where(np.isnan(fitness), -np.inf, fitness)

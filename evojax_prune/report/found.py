@@ -6,6 +6,7 @@ import collections
 import dataclasses
 from collections.abc import Sequence
 
+from evojax_prune.baselines import BaselineRow
 from evojax_prune.engine import EngineReport
 from evojax_prune.report.outcome import Outcome
 from evojax_prune.search import SearchResult
@@ -16,20 +17,23 @@ class Found:
     """The heads that a run compares, and the search that led to one of them.
 
     Attributes:
+        name: what to call the pruned head.
         dense: the whole head.
-        evolved: of the search's finalists, the best on selection.
-        random: of as many random masks as the search evaluated, at the evolved head's density, the
-            best on selection.
+        pruned: of the search's finalists the best on selection, or the size that was chosen.
+        random: of as many random masks as were evaluated, at the pruned head's density, the best on
+            selection.
         masks: random masks that were tried.
-        search: every evaluated genome.
-        dense_fitness: fitness of the dense head under the search protocol.
+        search: every evaluated genome; without a search, every size that was tried.
+        dense_fitness: fitness of the dense head under the protocol of the search.
         seconds: time of the search, on the clock.
         resumed: evaluations that an interrupted run had made.
         reports: the trainer's, on the dense head and on every generation.
+        baselines: other ways of pruning, if they were asked for.
     """
 
+    name: str
     dense: Outcome
-    evolved: Outcome
+    pruned: Outcome
     random: Outcome
     masks: int
     search: SearchResult
@@ -37,6 +41,11 @@ class Found:
     seconds: float
     resumed: int
     reports: Sequence[EngineReport]
+    baselines: Sequence[BaselineRow] = ()
+
+    def compared(self, rows: Sequence[BaselineRow]) -> Found:
+        """The same with other ways of pruning."""
+        return dataclasses.replace(self, baselines=tuple(rows))
 
     @property
     def paths(self) -> dict[str, int]:

@@ -7,12 +7,14 @@ The field descriptions below are the documentation of the file;
 from __future__ import annotations
 
 import json
+import math
 import platform
 from importlib import metadata
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from evojax_prune.baselines import BaselineRow
 from evojax_prune.report.outcome import Outcome
 from evojax_prune.report.statistics import Difference, accuracy_interval
 from evojax_prune.version import __version__
@@ -60,15 +62,32 @@ class HeadResult(Part):
 
 
 class RandomResult(HeadResult):
-    """The best by selection of random masks at the evolved head's density."""
+    """The best by selection of random masks at the pruned head's density."""
 
-    masks: int = Field(description="random masks tried by the search protocol")
+    masks: int = Field(description="random masks tried")
+
+
+class BaselineResult(Part):
+    """Another way of pruning (``--compare``), trained by the final protocol; over folds, means."""
+
+    name: str = Field(description="the method")
+    at: str = Field(
+        description="same: at the pruned head's active fraction; best: at the fraction of the "
+        "highest selection accuracy"
+    )
+    selection_accuracy: float | None = Field(
+        description="accuracy on the selection split, 0 to 1; null if training diverged"
+    )
+    test_accuracy: float | None = Field(description="accuracy on the test split, 0 to 1; likewise")
+    active_fraction: float = Field(description="units or weights kept / all, as the method prunes")
+    parameters: int = Field(description="parameters that are kept")
+    heads: int = Field(description="heads of which this is the best by selection, or the mean")
 
 
 class ComparisonResult(Part):
-    """The evolved head against the dense one on the same test rows."""
+    """The pruned head against the dense one on the same test rows."""
 
-    difference: float = Field(description="evolved less dense test accuracy")
+    difference: float = Field(description="pruned less dense test accuracy")
     interval: tuple[float, float] = Field(description="its 95% interval")
     p_value: float = Field(description="two-sided p value of no difference")
     method: str = Field(description="how interval and p value were found")
@@ -79,8 +98,8 @@ class ComparisonResult(Part):
 class SearchResultPart(Part):
     """The search and what it cost."""
 
-    strategy: str = Field(description="search strategy")
-    evaluations: int = Field(description="distinct genomes trained by the search protocol")
+    strategy: str = Field(description="search strategy, or the ranking that was followed")
+    evaluations: int = Field(description="distinct genomes trained")
     generations: int = Field(description="generations of the strategy")
     cached: int = Field(description="times a known genome was asked for again, at no cost")
     best_fitness: float = Field(description="best fitness that the search saw")
@@ -107,9 +126,11 @@ class Result(Part):
     dataset: DatasetResult = Field(description="data and splits")
     dense: HeadResult = Field(description="the whole head")
     random: RandomResult = Field(description="random pruning at the same density")
-    best: HeadResult = Field(description="the evolved head")
-    genome: str = Field(description="hash of the evolved head's genome, as in evaluations.csv")
-    comparison: ComparisonResult = Field(description="evolved against dense on test")
+    best: HeadResult = Field(description="the pruned head that was found")
+    best_name: str = Field(description="what the table calls it")
+    baselines: list[BaselineResult] = Field(description="other ways of pruning; with --compare")
+    genome: str = Field(description="hash of the pruned head's genome, as in evaluations.csv")
+    comparison: ComparisonResult = Field(description="pruned against dense on test")
     search: SearchResultPart = Field(description="the search")
     selected_on_test: bool = Field(description="selection was made on the test split")
     wall_seconds: float = Field(description="seconds of the whole run, on the clock")
@@ -144,8 +165,22 @@ def _figures(outcome: Outcome, dense: Outcome) -> dict[str, Any]:
     }
 
 
+def baseline_result(row: BaselineRow) -> BaselineResult:
+    """The figures of one other way of pruning."""
+    diverged = math.isnan(row.selection_accuracy)
+    return BaselineResult(
+        name=row.name,
+        at=row.at,
+        selection_accuracy=None if diverged else row.selection_accuracy,
+        test_accuracy=None if diverged else row.test_accuracy,
+        active_fraction=row.active_fraction,
+        parameters=row.parameters,
+        heads=row.heads,
+    )
+
+
 def comparison_result(difference: Difference, sentence: str) -> ComparisonResult:
-    """The comparison of the evolved head with the dense one."""
+    """The comparison of the pruned head with the dense one."""
     return ComparisonResult(
         difference=difference.value,
         interval=(difference.low, difference.high),

@@ -19,7 +19,7 @@ _VERDICTS = {
 
 
 def table(result: Result) -> Table:
-    """Dense, random and evolved head side by side."""
+    """Dense, random and pruned head side by side."""
     config, data = result.config, result.dataset
     counted = "active features" if config["mode"] == "features" else "active units"
     mark = f", {SELECTED_ON_TEST}" if result.selected_on_test else ""
@@ -36,7 +36,7 @@ def table(result: Result) -> Table:
     rows: dict[str, HeadResult] = {
         "dense": result.dense,
         f"random, best of {result.random.masks}": result.random,
-        "evolved": result.best,
+        result.best_name: result.best,
     }
     for name, head in rows.items():
         low, high = head.test_interval
@@ -52,15 +52,44 @@ def table(result: Result) -> Table:
     return lines
 
 
+def baselines_table(result: Result) -> Table:
+    """Other ways of pruning, a line each: at the pruned head's size, and at its own best size."""
+    lines = Table(
+        title="other ways of pruning, at the pruned head's active fraction and at the one "
+        "that is best on selection",
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+    )
+    lines.add_column("method", no_wrap=True)
+    own = ("selection", "test accuracy", "active at best", "selection", "test accuracy")
+    for name in (*own, "parameters"):
+        lines.add_column(name, justify="right")
+    rows = {(row.name, row.at): row for row in result.baselines}
+    for name in dict.fromkeys(row.name for row in result.baselines):
+        same, best = rows[name, "same"], rows.get((name, "best"))
+        cells = [_accuracy(same.selection_accuracy), _accuracy(same.test_accuracy)]
+        if best is not None:
+            size = f"{best.parameters:,} ({best.parameters / result.dense.parameters:.0%})"
+            cells += [f"{best.active_fraction:.0%}", _accuracy(best.selection_accuracy)]
+            cells += [_accuracy(best.test_accuracy), size]
+        lines.add_row(name, *cells)
+    return lines
+
+
+def _accuracy(value: float | None) -> str:
+    return "diverged" if value is None else f"{value:.4f}"
+
+
 def sentence(
-    evolved: Outcome, dense: Outcome, difference: Difference, selected_on_test: bool
+    name: str, pruned: Outcome, dense: Outcome, difference: Difference, selected_on_test: bool
 ) -> str:
-    """Whether the evolved head beat the dense one on test."""
+    """Whether the pruned head beat the dense one on test."""
+    kind = "evolved" if name == "evolved" else "pruned"
     said = (
-        f"On test the evolved head scores {evolved.test:.4f} and the dense head {dense.test:.4f}: "
+        f"On test the {kind} head scores {pruned.test:.4f} and the dense head {dense.test:.4f}: "
         f"{difference.value:+.4f}, 95% interval {difference.low:+.4f} to {difference.high:+.4f}. "
-        f"{_VERDICTS[difference.verdict]} The evolved head has "
-        f"{evolved.parameters / dense.parameters:.0%} of the parameters."
+        f"{_VERDICTS[difference.verdict]} The {kind} head has "
+        f"{pruned.parameters / dense.parameters:.0%} of the parameters."
     )
     if selected_on_test:
         said += (

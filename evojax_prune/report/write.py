@@ -22,6 +22,7 @@ from evojax_prune.report.result import (
     DatasetResult,
     Result,
     SearchResultPart,
+    baseline_result,
     comparison_result,
     head_result,
     random_result,
@@ -36,15 +37,19 @@ TABLE_WIDTH = 120
 
 def make_result(problem: Problem, found: Found, seconds: float) -> Result:
     """Everything that ``result.json`` holds."""
-    difference = paired_difference(found.evolved.right, found.dense.right)
-    said = summary.sentence(found.evolved, found.dense, difference, problem.selected_on_test)
+    difference = paired_difference(found.pruned.right, found.dense.right)
+    said = summary.sentence(
+        found.name, found.pruned, found.dense, difference, problem.selected_on_test
+    )
     return Result(
         config=problem.config.repeatable(),
         dataset=_dataset(problem),
         dense=head_result(found.dense, found.dense),
         random=random_result(found.random, found.dense, found.masks),
-        best=head_result(found.evolved, found.dense),
-        genome=digests(pack(found.evolved.genome[None]))[0],
+        best=head_result(found.pruned, found.dense),
+        best_name=found.name,
+        baselines=[baseline_result(row) for row in found.baselines],
+        genome=digests(pack(found.pruned.genome[None]))[0],
         comparison=comparison_result(difference, said),
         search=_search(problem, found),
         selected_on_test=problem.selected_on_test,
@@ -72,7 +77,7 @@ def _dataset(problem: Problem) -> DatasetResult:
 def _search(problem: Problem, found: Found) -> SearchResultPart:
     search, report = found.search, found.reports[-1]
     return SearchResultPart(
-        strategy=problem.config.strategy,
+        strategy=problem.config.strategy if problem.config.method == "search" else found.name,
         evaluations=len(search),
         generations=search.generations,
         cached=search.cached,
@@ -95,15 +100,30 @@ def write_files(partial: PartialFolder, problem: Problem, found: Found, result: 
     partial.write(MARK, result.text())
     partial.write("evaluations.csv", evaluations_csv(found.search))
     _save_mask(partial.path / "best_mask.npz", problem, found)
-    save_heads(partial.path / "head.safetensors", found.evolved.heads, _metadata(problem, result))
-    name = "accuracy" if problem.config.fitness == "accuracy" else "- cross-entropy (nats)"
-    if problem.config.size_penalty:
-        name += f" - {problem.config.size_penalty:g} x active fraction"
+    save_heads(partial.path / "head.safetensors", found.pruned.heads, _metadata(problem, result))
+    _draw(partial.path / "convergence.png", problem, found)
+
+
+def _draw(path: Path, problem: Problem, found: Found) -> None:
+    """How fitness moved with the evaluations, or with the size."""
     on = (
         f"test split: {summary.SELECTED_ON_TEST}" if problem.selected_on_test else "selection split"
     )
+    name = "accuracy" if problem.config.fitness == "accuracy" else "- cross-entropy (nats)"
+    if problem.config.size_penalty:
+        name += f" - {problem.config.size_penalty:g} x active fraction"
+    if problem.config.method == "sensitivity":
+        figures.levels(
+            path,
+            found.search.active_fraction,
+            found.search.fitness,
+            found.pruned.active_fraction,
+            found.dense_fitness,
+            f"{problem.name}, {problem.config.mode}: {found.name} on the {on}",
+        )
+        return
     figures.convergence(
-        partial.path / "convergence.png",
+        path,
         found.search.fitness,
         found.search.generation,
         found.search.active_fraction,
@@ -115,8 +135,8 @@ def write_files(partial: PartialFolder, problem: Problem, found: Found, result: 
 
 def _save_mask(path: Path, problem: Problem, found: Found) -> None:
     """The genome, and the masks that it means."""
-    masks = problem.pruning.masks(found.evolved.genome[None])
-    arrays = {"genome": found.evolved.genome, "features": masks.features[0]}
+    masks = problem.pruning.masks(found.pruned.genome[None])
+    arrays = {"genome": found.pruned.genome, "features": masks.features[0]}
     arrays |= {f"units_{i}": units[0] for i, units in enumerate(masks.units)}
     arrays |= {f"layer_{i}": kernel for i, kernel in enumerate(kernel_masks(masks, 0))}
     np.savez_compressed(path, allow_pickle=False, **arrays)
@@ -140,5 +160,8 @@ def show(result: Result, output: Path) -> None:
         console.width = max(console.width, TABLE_WIDTH)
     console.print()
     console.print(summary.table(result))
+    if result.baselines:
+        console.print(summary.baselines_table(result))
     say(console, result.comparison.sentence)
-    say(console, f"The search ended: {result.search.ended}. Everything is in {output}")
+    kind = "search" if result.config["method"] == "search" else "pruning"
+    say(console, f"The {kind} ended: {result.search.ended}. Everything is in {output}")

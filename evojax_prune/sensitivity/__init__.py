@@ -26,6 +26,7 @@ from evojax_prune.sensitivity.pruning import (
     keep_genomes,
     mean_over_folds,
     sensitivity_genomes,
+    sensitivity_scores,
 )
 from evojax_prune.sensitivity.ranking import (
     jaccard,
@@ -57,6 +58,7 @@ __all__ = [
     "rank_units",
     "sensitivities",
     "sensitivity_genomes",
+    "sensitivity_scores",
     "smallest_within_error",
     "standard_error",
     "unit_moments",

@@ -65,6 +65,39 @@ def mean_over_folds(
     )
 
 
+def sensitivity_scores(
+    heads: Sequence[Params],
+    splits: Sequence[FeatureSplits],
+    mode: Mode,
+    ps: Sequence[float],
+    *,
+    of: Output = "probabilities",
+    weighting: Weighting = "none",
+) -> tuple[np.ndarray, ...]:
+    """Scores of every pruned layer's units by several norms, each over patterns and outputs.
+
+    Args:
+        heads: a trained dense head a fold.
+        splits: the folds; sensitivities are taken over the training rows, once for all norms.
+        mode: what is pruned.
+        ps: exponents.
+        of: outputs that are derived.
+        weighting: what every sensitivity is multiplied by.
+
+    Returns:
+        ``float64 [len(ps), U]`` for each pruned layer.
+
+    Raises:
+        UserError: features or a head without sensitivities, a bad norm.
+    """
+
+    def score(params: Params, x: np.ndarray, layer: int) -> np.ndarray:
+        found = sensitivities(params, x, p=ps, layer=layer, of=of, weighting=weighting)
+        return np.stack([found.scores(p) for p in ps])
+
+    return mean_over_folds(score, heads, splits, mode)
+
+
 def sensitivity_genomes(
     heads: Sequence[Params],
     splits: Sequence[FeatureSplits],

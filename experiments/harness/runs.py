@@ -20,8 +20,9 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from evojax_prune import cli, pipeline, run
+from evojax_prune import cli, pipeline
 from evojax_prune.config import RunConfig
+from evojax_prune.find import find
 from evojax_prune.heads import head_spec
 from evojax_prune.report import write
 from evojax_prune.report.folder import MARK, PartialFolder
@@ -131,7 +132,7 @@ def _run(config: RunConfig, variant: Variant, folder: Path) -> None:
         say(console, f"seed {config.seed}, mode {config.mode}, {problem.name}")
         with PartialFolder(folder) as partial:
             partial.configure(cli.dump(config), overwrite=False)
-            found = run.find(problem, partial, console)
+            found = find(problem, partial, console)
             result = write.make_result(problem, found, time.monotonic() - started)
             write.write_files(partial, problem, found, result)
             np.savez_compressed(

@@ -1,0 +1,99 @@
+"""Pruning by sensitivities: the dense head's most sensitive bits, at one size or several."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+from evojax_prune.config import RunConfig
+from evojax_prune.engine import EngineReport
+from evojax_prune.heads import Params
+from evojax_prune.pipeline import Advance, Problem, final_fits, judged
+from evojax_prune.report.outcome import Outcome
+from evojax_prune.search import SearchResult
+from evojax_prune.search.archive import digests, pack
+from evojax_prune.sensitivity import (
+    REDUCTION_LEVELS,
+    norm_name,
+    sensitivity_genomes,
+    smallest_within_error,
+)
+
+
+def name(config: RunConfig) -> str:
+    """What tables call the head."""
+    return f"sensitivity, {norm_name(config.p)}"
+
+
+def genomes(problem: Problem, heads: Sequence[Params]) -> np.ndarray:
+    """Genomes ``bool [L, G]`` of each fraction that is to be tried.
+
+    Args:
+        problem: what is pruned, on which data.
+        heads: the trained dense head's parameters, one a fold.
+    """
+    config = problem.config
+    keeps = [1 - r for r in REDUCTION_LEVELS] if config.keep == "auto" else [float(config.keep)]
+    return sensitivity_genomes(heads, problem.splits, config.mode, keeps, p=config.p)
+
+
+@dataclasses.dataclass(frozen=True)
+class Tried:
+    """Heads of several sizes, trained by the final protocol.
+
+    Attributes:
+        outcomes: one a size.
+        epochs: ``int64 [L]``.
+        seconds: ``float64 [L]``.
+        report: the trainer's.
+    """
+
+    outcomes: list[Outcome]
+    epochs: np.ndarray
+    seconds: np.ndarray
+    report: EngineReport
+
+    def as_search(self, config: RunConfig) -> SearchResult:
+        """The sizes as evaluations, so that a report shows them as it shows a search's genomes."""
+        bits = np.stack([outcome.genome for outcome in self.outcomes])
+        sizes = len(bits)
+        return SearchResult(
+            genome_length=bits.shape[1],
+            packed=pack(bits),
+            hashes=tuple(digests(pack(bits))),
+            active=bits.sum(1),
+            fitness=np.array([outcome.selection for outcome in self.outcomes]),
+            generation=np.zeros(sizes, np.int64),
+            columns={"epochs": self.epochs, "seconds": self.seconds},
+            cached=0,
+            generations=1,
+            stopped=f"{config.keep:.0%} are kept, as asked for"
+            if config.keep != "auto"
+            else f"all {sizes} sizes were tried, and the smallest within one standard error of the "
+            "best was taken",
+            exhausted=True,
+        )
+
+
+def train(problem: Problem, bits: np.ndarray, advance: Advance | None = None) -> Tried:
+    """Train genomes ``bool [L, G]`` by the final protocol.
+
+    Raises:
+        UserError: training diverged for one of them.
+    """
+    fits = final_fits(problem, bits, advance)
+    return Tried(judged(problem, fits, bits), fits.epochs, fits.seconds, fits.report)
+
+
+def choose(outcomes: Sequence[Outcome], problem: Problem) -> int:
+    """The smallest within one standard error of the best, by selection accuracy.
+
+    Over folds every training row is selected on once, so their rows count together.
+    """
+    return smallest_within_error(
+        np.array([outcome.selection for outcome in outcomes]),
+        np.array([outcome.parameters for outcome in outcomes]),
+        sum(len(split.selection) for split in problem.splits),
+    )
