@@ -22,7 +22,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -36,14 +38,21 @@ from experiments.engine_speed import CLASSES, make_splits
 BATCH = 32
 
 
-def seconds_an_image(backbone: str, size: int, batches: int) -> tuple[float, int]:
-    """Median time of an image through a Keras backbone by ``predict``, and its features."""
+def keras_network(name: str) -> Callable[..., Any]:
+    """A network of ``keras.applications`` by its name in lower case."""
     os.environ["KERAS_BACKEND"] = "jax"
     import keras
 
-    by_name = {n.lower(): getattr(keras.applications, n) for n in dir(keras.applications)}
+    # Modules have such names too.
+    found = vars(keras.applications).items()
+    return {n.lower(): f for n, f in found if callable(f)}[name]
+
+
+def seconds_an_image(backbone: str, size: int, batches: int) -> tuple[float, int]:
+    """Median time of an image through a Keras backbone by ``predict``, and its features."""
     shape = (size, size, 3)
-    model = by_name[backbone](weights=None, include_top=False, pooling="avg", input_shape=shape)
+    network = keras_network(backbone)
+    model = network(weights=None, include_top=False, pooling="avg", input_shape=shape)
     images = np.random.default_rng(0).random((BATCH, *shape), np.float32)
     times = []
     for _ in range(batches + 1):
@@ -70,11 +79,7 @@ def seconds_an_epoch(mode: str, features: int, rows: int) -> float:
 
 def save_weights(backbone: str, size: int, file: Path) -> None:
     """Random weights in a file, for a machine that cannot download the real ones."""
-    os.environ["KERAS_BACKEND"] = "jax"
-    import keras
-
-    by_name = {n.lower(): getattr(keras.applications, n) for n in dir(keras.applications)}
-    model = by_name[backbone](
+    model = keras_network(backbone)(
         weights=None, include_top=False, pooling="avg", input_shape=(size, size, 3)
     )
     model.save_weights(file)
