@@ -473,7 +473,10 @@ def preset(name: str, mode: str) -> dict[str, Any]:
         return {}
     return {
         "selection": "test",
+        "method": "search",
         "strategy": "steady-state",
+        "init": "random",
+        "mutation_bias": 0.0,
         "evaluations": 300 if mode == "both" else 200,
         "fitness": "accuracy",
         "size_penalty": 0.0,

@@ -271,7 +271,7 @@ def make_search_strategy(
 def search(
     problem: Problem,
     evaluator: Evaluator,
-    journal: Path,
+    journal: Path | None = None,
     on_generation: Callable[[GenerationInfo], None] | None = None,
 ) -> SearchResult:
     """Search for the genome of highest fitness.
@@ -279,7 +279,8 @@ def search(
     Args:
         problem: what is pruned, on which data.
         evaluator: measures fitness.
-        journal: file that every evaluation is kept in; a search that was interrupted goes on.
+        journal: file that every evaluation is kept in; a search that was interrupted goes on. None:
+            nothing is kept.
         on_generation: told of every generation.
 
     Raises:

@@ -21,6 +21,7 @@ from evojax_prune import cli, pipeline
 from evojax_prune import run as command
 from evojax_prune.errors import UserError
 from evojax_prune.report.result import Result
+from evojax_prune.sensitivity import sensitivities
 
 FILES = {
     "best_mask.npz",
@@ -220,6 +221,115 @@ def test_a_price_for_size_is_paid(run: Run, tmp_path: Path) -> None:
     assert cheap.search.best_fitness < 0
 
 
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("--keep", "0.3"),
+        ("--keep", "0.3", "--p", "inf", "--mode", "both", *TWO_LAYERS),
+        ("--keep", "0.3", "--selection", "kfold", "--folds", "2"),
+    ],
+    ids=" ".join,
+)
+def test_sensitivities_prune_without_a_search(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str], args: tuple[str, ...]
+) -> None:
+    result = run("--method", "sensitivity", *args)
+    folder = tmp_path / "results"
+    assert {entry.name for entry in folder.iterdir()} == FILES
+    assert result.best_name == ("sensitivity, p=inf" if "inf" in args else "sensitivity, p=2")
+    assert result.best_name in capsys.readouterr().out
+    units = 22 if "both" in args else 20
+    assert result.best.active_units == (round(0.3 * 12) + 3 if units == 22 else 6)
+    assert result.random.active_units == pytest.approx(result.best.active_units, abs=1)
+    assert result.random.masks == 2  # as many as finalists
+    (row,) = evaluations(folder)
+    assert float(row["fitness"]) == result.best.selection_accuracy
+    assert row["genome"] == result.genome
+
+    head = load_file(folder / "head.safetensors")
+    splits = evojax_prune.load_splits(folder / "config.yaml")
+    prefixes = [f"fold_{i}." for i in range(len(splits))] if len(splits) > 1 else [""]
+    right = [
+        np.mean(predict(head, s.test.x, prefix) == s.test.y)
+        for s, prefix in zip(splits, prefixes, strict=True)
+    ]
+    assert np.mean(right) == pytest.approx(result.best.test_accuracy)
+
+
+def test_sensitivities_find_the_features_that_matter(run: Run, tmp_path: Path) -> None:
+    x, y = blobs(120, 0)
+    x[:, :3] += 2 * np.eye(3)[y]
+    file = saved(tmp_path / "clear.npz", x_train=x, y_train=y)
+    run("--dataset", str(file), "--method", "sensitivity", "--keep", "0.15")
+    genome = np.load(tmp_path / "results" / "best_mask.npz")["genome"]
+    assert set(np.flatnonzero(genome)) == {0, 1, 2}
+
+
+def test_the_smallest_size_within_one_standard_error_is_taken(run: Run, tmp_path: Path) -> None:
+    result = run("--method", "sensitivity", "--final-protocol.epochs", "60")
+    rows = evaluations(tmp_path / "results")
+    assert [round(20 * float(row["active_fraction"])) for row in rows] == [
+        *range(18, 0, -2),
+        1,
+    ]
+    accuracy = np.array([float(row["fitness"]) for row in rows])
+    error = np.sqrt(accuracy.max() * (1 - accuracy.max()) / result.dataset.selection)
+    good = [row for row, a in zip(rows, accuracy, strict=True) if a >= accuracy.max() - error]
+    assert result.genome == good[-1]["genome"]  # the sizes fall
+    assert (
+        numbers(run("--method", "sensitivity", "--final-protocol.epochs", "60", name="again"))[
+            "best"
+        ]
+        == result.best.model_dump()
+    )
+
+
+@pytest.mark.parametrize("mode", ["features", "both"])
+def test_a_search_follows_sensitivities(run: Run, mode: str) -> None:
+    guided = ("--init", "sensitivity", "--mutation-bias", "2", "--evaluations", "30")
+    hidden = TWO_LAYERS if mode == "both" else ()
+    first = run("--mode", mode, *hidden, *guided)
+    assert first.search.evaluations == 30
+    assert numbers(run("--mode", mode, *hidden, *guided, name="again")) == numbers(first)
+    plain = run("--mode", mode, *hidden, "--evaluations", "30", name="plain")
+    assert plain.search.best_fitness != first.search.best_fitness or plain.genome != first.genome
+
+
+@pytest.mark.parametrize(("mode", "parts"), [("features", (20,)), ("both", (12, 10))])
+def test_bits_are_ranked_layer_by_layer(table: Path, mode: str, parts: tuple[int, ...]) -> None:
+    words = ["--dataset", str(table), *QUICK, "--mode", mode, "--hidden", "12", "10"]
+    problem = pipeline.load_problem(cli.parse(words if mode == "both" else words[:-1]))
+    scores = pipeline.bit_scores(problem)
+    assert scores.shape == (len(pipeline.GUIDES), sum(parts))
+    protocol = problem.config.search_protocol.protocol()
+    (params,) = problem.fit(problem.dense, protocol, (), return_params=True).params or ()
+    x = problem.splits[0].train.x
+    start = 0
+    for layer, units in enumerate(parts, start=mode == "both"):
+        own = sensitivities(params, x, p=1.0, layer=layer).scores(1.0)
+        quantiles = scores[0, start : start + units]
+        np.testing.assert_array_equal(np.argsort(quantiles), np.argsort(own))
+        assert (quantiles.min(), quantiles.max()) == (1 / units, 1)
+        start += units
+
+
+def test_other_ways_of_pruning_beside_it(
+    run: Run, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    result = run("--compare", "--compare-fractions", "0.25", "0.5")
+    out = capsys.readouterr().out
+    rows = {(row.name, row.at): row for row in result.baselines}
+    for name in ("random masks", "weight magnitude", "random forest", "polynomial decay"):
+        assert name in out
+        same, best = rows[name, "same"], rows[name, "best"]
+        assert same.active_fraction == pytest.approx(result.best.active_fraction, abs=0.03)
+        assert same.selection_accuracy is not None
+        assert best.selection_accuracy is not None
+        assert best.selection_accuracy >= same.selection_accuracy
+    assert ("dense", "whole") not in rows
+    assert run(name="without").baselines == []
+
+
 def test_an_interrupted_run_goes_on_to_the_same_numbers(
     run: Run, table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -359,6 +469,17 @@ BAD: dict[str, tuple[Callable[[Path], tuple[str, ...]], tuple[str, ...]]] = {
     "a groups pattern that matches nothing": (_pattern, ("hand",)),
     "unwritable output": (lambda _: ("--output", "/proc/results"), ("/proc/results",)),
     "output is a file": (lambda here: ("--output", str(saved(here / "f.npz"))), ("f.npz",)),
+    "a fraction to keep of 0": (lambda _: ("--keep", "0"), ("keep", "0.3")),
+    "a norm below 1": (lambda _: ("--p", "0.5"), ("p is 0.5", "1")),
+    "a norm that is no number": (lambda _: ("--p", "nan"), ("p is nan", "1")),
+    "sensitivities of connections": (
+        lambda _: ("--method", "sensitivity", "--grain", "connections"),
+        ("--grain neurons",),
+    ),
+    "a guided search that cannot follow": (
+        lambda _: ("--strategy", "PGPE", "--mutation-bias", "1"),
+        ("PGPE", "mutation_bias"),
+    ),
     "too few hidden layers": (
         lambda here: ("--dataset", str(saved(here / "f.npz")), "--mode", "both", "--hidden", "4"),
         ("--hidden", "both"),

@@ -93,6 +93,26 @@ class Run:
         return json.loads(file.read_text(encoding="utf-8"))["result"]
 
 
+def once(
+    home: Path, name: str, config: RunConfig, compute: Callable[[], dict[str, Any]]
+) -> dict[str, Any]:
+    """What a configuration gave before, or gives now, kept in a JSON file of its own.
+
+    Args:
+        home: folder of such files.
+        name: what is computed.
+        config: decides the result and the file's name.
+        compute: gives something that JSON can hold.
+    """
+    settings = config.repeatable()
+    file = home / f"{name}-{_digest(settings)}.json"
+    if not file.exists():
+        home.mkdir(parents=True, exist_ok=True)
+        _write(file, {"settings": settings, "result": compute()})
+    found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))["result"]
+    return found
+
+
 def load(config: RunConfig, variant: Variant = WHOLE) -> pipeline.Problem:
     """The problem of a run: the main command's, on a part of its data."""
     problem = pipeline.load_problem(config)
