@@ -91,13 +91,15 @@ def _by_level(problem: Problem, console: Console) -> Found:
     with stage(console, "pruned heads", len(genomes), "heads", folds) as shown:
         tried = levels.train(problem, genomes, shown.advance)
         shown.finish()
+    if config.keep == "auto":
+        tried = tried.beside(dense, fits)
     chosen = tried.outcomes[levels.choose(tried.outcomes, problem)]
     seconds = time.monotonic() - began
 
     masks = pipeline.random_genomes(
         int(chosen.genome.sum()),
         problem.genome_length,
-        max(len(genomes), config.finalists),
+        max(len(tried.outcomes), config.finalists),
         config.seed,
     )
     with stage(console, "random masks", len(masks), "heads", folds) as shown:

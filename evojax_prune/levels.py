@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from evojax_prune.config import RunConfig
-from evojax_prune.engine import EngineReport
+from evojax_prune.engine import EngineReport, Fits
 from evojax_prune.heads import Params
 from evojax_prune.pipeline import Advance, Problem, final_fits, judged
 from evojax_prune.report.outcome import Outcome
@@ -54,6 +54,15 @@ class Tried:
     epochs: np.ndarray
     seconds: np.ndarray
     report: EngineReport
+
+    def beside(self, dense: Outcome, fits: Fits) -> Tried:
+        """The same with the dense head as the first candidate, trained in a call of its own."""
+        return Tried(
+            [dense, *self.outcomes],
+            np.concatenate([fits.epochs, self.epochs]),
+            np.concatenate([fits.seconds, self.seconds]),
+            self.report,
+        )
 
     def as_search(self, config: RunConfig) -> SearchResult:
         """The sizes as evaluations, so that a report shows them as it shows a search's genomes."""
