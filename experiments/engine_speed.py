@@ -118,9 +118,10 @@ def measure_case(
     names: list[str],
     repeats: int,
     ceiling: dict[str, float],
+    epochs: int = EPOCHS,
 ) -> dict:
     """One row of the table."""
-    case = make_case(mode, features, rows, members, density)
+    case = make_case(mode, features, rows, members, density, epochs)
     measured = rates(case, names, repeats)
     medians = {name: statistics.median(values) for name, values in measured.items()}
     flops, moved = work_of(case)
@@ -161,6 +162,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--contenders", nargs="+", default=list(CONTENDERS), choices=CONTENDERS)
     parser.add_argument("--repeats", type=int, default=3, help="turns a contender (3)")
+    parser.add_argument("--epochs", type=int, default=EPOCHS, help=f"of a head ({EPOCHS})")
+    parser.add_argument("--rows", type=int, nargs="+", help="only cases of so many training rows")
     parser.add_argument("--quick", action="store_true", help="the six shapes at density 0.5 only")
     parser.add_argument("--output", type=Path, default=Path("runs/engine_speed.json"))
     options = parser.parse_args()
@@ -171,12 +174,13 @@ def main() -> None:
         cases += [(*shape, 30, None) for shape in (*SHAPES, *MORE)]
         cases += [(*shape, 256, 0.5) for shape in (SHAPES[0], SHAPES[5])]
         cases += [(*shape, 256, None) for shape in (SHAPES[0], SHAPES[5])]
+    cases = [case for case in cases if options.rows is None or case[2] in options.rows]
     ceiling, rows = measure(), []
     gemm, memory = ceiling["gemm"] / 1e9, ceiling["memory"] / 1e9
     print(f"member-epochs/s (how much faster the engine is); {gemm:.0f} GF/s, {memory:.0f} GB/s")
     print(header(names))
     for case in cases:
-        rows.append(measure_case(*case, names, options.repeats, ceiling))
+        rows.append(measure_case(*case, names, options.repeats, ceiling, options.epochs))
         print(show(rows[-1], names), flush=True)
         options.output.parent.mkdir(parents=True, exist_ok=True)
         device = f"{jax.default_backend()}, {jax.device_count()} devices"

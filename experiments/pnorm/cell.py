@@ -52,6 +52,7 @@ def run_cell(
     splits = make_splits(
         table,
         selection=how.selection,
+        selection_fraction=how.selection_fraction,
         seed=seed,
         allow_group_overlap=how.allow_group_overlap,
     )

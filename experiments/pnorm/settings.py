@@ -42,6 +42,7 @@ class DatasetSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     selection: Selection = "holdout"
+    selection_fraction: float = Field(0.2, gt=0, lt=1)
     groups: str | None = None
     allow_group_overlap: bool = False
 
