@@ -126,18 +126,8 @@ def _baselines(problem: Problem, pruned: Outcome, console: Console) -> list[base
     at = baselines.part_fractions(pruned.genome, spec, config.mode, config.grain)
     heads = baselines.count_heads(config.mode, at, folds=folds, fractions=config.compare_fractions)
     with stage(console, "other ways of pruning", heads, "heads") as shown:
-        rows = baselines.compare(
-            problem.splits,
-            spec,
-            config.mode,
-            config.grain,
-            config.final_protocol.protocol(),
-            at,
-            config.seed,
-            fractions=config.compare_fractions,
-            engine=config.engine,
-            member_batch=config.member_batch,
-            progress=shown.advance,
+        rows = pipeline.compare(
+            problem, pruned.genome, config.compare_fractions, advance=shown.advance
         )
         shown.finish()
     return [row for row in rows if row.at != "whole"]

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import rankdata
 
-from evojax_prune import objectives
+from evojax_prune import baselines, objectives
 from evojax_prune.config import MethodOptions, RunConfig
 from evojax_prune.data import FeatureTable, make_splits
 from evojax_prune.engine import EngineReport, Fits, fit_population
@@ -378,3 +378,40 @@ def judged(problem: Problem, fits: Fits, genomes: np.ndarray) -> list[Outcome]:
 def best_outcome(outcomes: Sequence[Outcome]) -> Outcome:
     """The best on the selection split; of equals the smaller, then the earlier."""
     return max(outcomes, key=lambda outcome: (outcome.selection, -outcome.parameters))
+
+
+def compare(
+    problem: Problem,
+    genome: np.ndarray,
+    fractions: Sequence[float],
+    *,
+    methods: Sequence[str] | None = None,
+    random_masks: int = 5,
+    advance: Advance | None = None,
+) -> list[baselines.BaselineRow]:
+    """Other ways of pruning, on the terms of a head that was found.
+
+    Args:
+        problem: what is pruned, on which data.
+        genome: the head's, ``bool [G]``.
+        fractions: active fractions among which each one's own best is looked for.
+        methods: baselines by name; all if None.
+        random_masks: random masks at each fraction.
+        advance: told of every trained head.
+    """
+    config, spec = problem.config, problem.pruning.spec
+    return baselines.compare(
+        problem.splits,
+        spec,
+        config.mode,
+        config.grain,
+        config.final_protocol.protocol(),
+        baselines.part_fractions(genome, spec, config.mode, config.grain),
+        config.seed,
+        methods=methods,
+        fractions=fractions,
+        random_masks=random_masks,
+        engine=config.engine,
+        member_batch=config.member_batch,
+        progress=advance,
+    )

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from evojax_prune import baselines
+from evojax_prune import baselines, pipeline
 from experiments import published
 from experiments.harness import pictures, tables
 from experiments.harness.command import Experiment, finish, parse
@@ -52,20 +52,7 @@ def compare(
 
 
 def _compare(run: Run, **settings: Any) -> list[tables.Row]:
-    problem, config = run.problem, run.config
-    head = problem.pruning.spec
-    rows = baselines.compare(
-        problem.splits,
-        head,
-        config.mode,
-        config.grain,
-        config.final_protocol.protocol(),
-        baselines.part_fractions(run.genome, head, config.mode, config.grain),
-        config.seed,
-        engine=config.engine,
-        member_batch=config.member_batch,
-        **settings,
-    )
+    rows = pipeline.compare(run.problem, run.genome, **settings)
     return [
         {
             "head": row.name,

@@ -75,7 +75,7 @@ def rows_of(experiment: Experiment) -> list[tables.Row]:
 def row_of(experiment: Experiment, mode: str, seed: int, variant: str) -> tables.Row:
     """One search."""
     config = experiment.config(mode, seed, *VARIANTS[variant])
-    got = once(experiment.folder / "runs", "search", config, partial(searched, config))
+    got = once(experiment.folder / "runs", "search", config.repeatable(), partial(searched, config))
     fitness, name = got.pop("fitness"), got.pop("name")
     print(f"{name}, {mode}, seed {seed}, {variant}: {fitness[-1]:.4f}", flush=True)
     where = {"dataset": name, "selection": config.selection, "features": config.backbone}

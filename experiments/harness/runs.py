@@ -86,31 +86,24 @@ class Run:
 
     def once(self, name: str, settings: object, compute: Callable[[], Any]) -> Any:
         """What was computed from this run before, or is now, as JSON can hold it."""
-        file = self.folder / f"{name}-{_digest(settings)}.json"
-        if not file.exists():
-            made = compute()
-            _write(file, {"settings": settings, "result": made})
-        return json.loads(file.read_text(encoding="utf-8"))["result"]
+        return once(self.folder, name, settings, compute)
 
 
-def once(
-    home: Path, name: str, config: RunConfig, compute: Callable[[], dict[str, Any]]
-) -> dict[str, Any]:
-    """What a configuration gave before, or gives now, kept in a JSON file of its own.
+def once(folder: Path, name: str, settings: object, compute: Callable[[], Any]) -> Any:
+    """What settings gave before, or give now, kept in a JSON file of its own.
 
     Args:
-        home: folder of such files.
+        folder: of such files.
         name: what is computed.
-        config: decides the result and the file's name.
+        settings: plain data; decides the result and the file's name.
         compute: gives something that JSON can hold.
     """
-    settings = config.repeatable()
-    file = home / f"{name}-{_digest(settings)}.json"
+    file = folder / f"{name}-{_digest(settings)}.json"
     if not file.exists():
-        home.mkdir(parents=True, exist_ok=True)
-        _write(file, {"settings": settings, "result": compute()})
-    found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))["result"]
-    return found
+        made = compute()
+        folder.mkdir(parents=True, exist_ok=True)
+        _write(file, {"settings": settings, "result": made})
+    return json.loads(file.read_text(encoding="utf-8"))["result"]
 
 
 def load(config: RunConfig, variant: Variant = WHOLE) -> pipeline.Problem:
