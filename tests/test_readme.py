@@ -14,6 +14,7 @@ import pytest
 from evojax_prune import config, pipeline
 from evojax_prune import run as command
 from evojax_prune.report.result import Result
+from experiments import published
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -44,6 +45,14 @@ def test_every_flag_in_the_documents_exists() -> None:
     for text in texts:
         for flag in re.findall(r"(?<![\w-])--[a-z][a-z-]+", text):
             assert flag in known, flag
+
+
+@pytest.mark.parametrize("name", published.PRUNING)
+def test_the_configurations_tell_the_papers_figures(name: str) -> None:
+    text = (ROOT / "configs" / f"{name.lower()}.yaml").read_text(encoding="utf-8")
+    said = " ".join(text.replace("#", " ").split())
+    for mode, heads in published.PRUNING[name].items():
+        assert f"{mode} {heads.evolved:.3f} with {heads.active}%" in said
 
 
 def test_the_command_that_ci_runs_is_the_readmes() -> None:
