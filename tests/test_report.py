@@ -57,6 +57,11 @@ def test_heads_are_read_back_as_they_were_written(tmp_path: Path, folds: int) ->
     assert len(read) == folds
     for a, b in zip(read, heads, strict=True):
         np.testing.assert_array_equal(a.logits(x), b.logits(x))
+    for i in range(5):
+        save_heads(tmp_path / "again", heads, {"mode": "both", "grain": "neurons", "i": "0"})
+        if i == 0:
+            first = (tmp_path / "again").read_bytes()
+        assert (tmp_path / "again").read_bytes() == first
 
 
 def test_active_units_are_those_that_keep_a_weight() -> None:

@@ -1,6 +1,6 @@
 """A pruned head as a small dense one: written to safetensors, run by plain NumPy.
 
-The recipe, for ``features float32 [n, F]`` of the backbone named in the file's metadata::
+The recipe, for ``features float32 [n, F]`` of the backbone named in the file's metadata (``evojax_prune``, a JSON object)::
 
     import numpy as np
     from safetensors.numpy import load_file
@@ -23,6 +23,7 @@ accuracy is the mean of theirs.
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 
 import numpy as np
@@ -81,12 +82,16 @@ def compact_head(params: Params, masks: Masks, member: int) -> CompactHead:
 
 
 def save_heads(path: Path, heads: tuple[CompactHead, ...], metadata: dict[str, str]) -> None:
-    """Write one head, or one a fold, with text that says what it belongs to."""
+    """Write one head, or one a fold, with text that says what it belongs to.
+
+    The same heads and text give the same bytes: safetensors orders several metadata at random, so
+    all of it is one JSON object.
+    """
     named: dict[str, np.ndarray] = {}
     for fold, head in enumerate(heads):
         named |= head.tensors("" if len(heads) == 1 else f"fold_{fold}.")
     tensors = {name: np.ascontiguousarray(tensor) for name, tensor in named.items()}
-    save_file(tensors, path, metadata={"format": FORMAT} | metadata)
+    save_file(tensors, path, metadata={"evojax_prune": json.dumps({"format": FORMAT} | metadata)})
 
 
 def load_heads(path: str | Path) -> tuple[CompactHead, ...]:
