@@ -1,6 +1,7 @@
 """A pruned head as a small dense one: written to safetensors, run by plain NumPy.
 
-The recipe, for ``features float32 [n, F]`` of the backbone named in the file's metadata (``evojax_prune``, a JSON object)::
+The recipe, for ``features float32 [n, F]`` of the backbone that the file's metadata names
+(``evojax_prune``, a JSON object)::
 
     import numpy as np
     from safetensors.numpy import load_file
