@@ -189,7 +189,7 @@ def _changed(parsed: Any, under: dict[str, Any]) -> dict[str, Any]:
         for name, value in values.items()
         if name != "config"
         and value is not None
-        and not (isinstance(value, bool) and value == under[name])
+        and not (isinstance(value, bool) and value == bool(under[name]))
     }
 
 

@@ -59,7 +59,7 @@ def _fraction_or_auto(value: Any) -> Any:
     if value == "auto":
         return value
     try:
-        fraction = float(value)
+        fraction = math.nan if isinstance(value, bool) else float(value)
     except (TypeError, ValueError):
         fraction = math.nan
     if not 0 < fraction <= 1:
@@ -319,6 +319,7 @@ class SearchOptions(Options):
     mutation_bias: float = Field(
         0.0,
         ge=0,
+        le=20,
         description="how much mutation follows the sensitivities: with b, the least sensitive "
         "active bit is e^(2b) times as likely to be switched off as the most sensitive one, and "
         "inactive bits the other way round (generational, steady-state); 0: not at all",
@@ -404,18 +405,27 @@ class RunConfig(
 ):
     """Everything that decides a run."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _lay_over_preset(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        named = given.get("protocol", "default"), given.get("mode", "features")
+        return preset(*named) | given
+
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         if self.density[0] > self.density[1]:
             low, high = self.density
             raise ValueError(f"density is {low} {high}, expected the lower number first")
-        if self.evaluations < self.population:
+        if self.method == "search" and self.evaluations < self.population:
             raise ValueError(
                 f"evaluations is {self.evaluations} and population {self.population}, but the "
                 "first generation alone takes as many evaluations as the population has genomes: "
                 "raise --evaluations or lower --population"
             )
         self._refuse_sensitivities_of_connections()
+        self._refuse_what_nothing_reads()
         return self
 
     @property
@@ -429,6 +439,23 @@ class RunConfig(
                 "sensitivities rank features and units, not single weights: choose --grain "
                 "neurons, or leave out --method sensitivity, --init sensitivity and --mutation-bias"
             )
+
+    def _refuse_what_nothing_reads(self) -> None:
+        search = self.method == "search"
+        without = {
+            "--method sensitivity": search and ("p", "keep"),
+            "--method search": not search
+            and ("fitness", "size_penalty", "init", "mutation_bias", "strategy_options"),
+            "--init sensitivity": self.init == "random" and ("sharpness",),
+            "--compare": not self.compare and ("compare_fractions",),
+        }
+        for needed, options in without.items():
+            for name in options or ():
+                if getattr(self, name) != RunConfig.model_fields[name].default:
+                    flag = f"--{name.replace('_', '-')}"
+                    raise ValueError(
+                        f"{flag} does nothing without {needed}: add it, or drop {flag}"
+                    )
 
     def repeatable(self) -> dict[str, Any]:
         """What decides the numbers, as plain data: all but where the results go.

@@ -27,6 +27,8 @@ def find(problem: Problem, partial: PartialFolder, console: Console) -> Found:
         UserError: training diverged, or the journal is of another run.
     """
     by_search = problem.config.method == "search"
+    if not by_search:
+        partial.refuse_journal()
     found = _by_search(problem, partial, console) if by_search else _by_level(problem, console)
     if problem.config.compare:
         return found.compared(_baselines(problem, found.pruned, console))
@@ -47,10 +49,11 @@ def _by_search(problem: Problem, partial: PartialFolder, console: Console) -> Fo
     seconds, reports = time.monotonic() - began, tuple(evaluator.reports)
 
     best = search.rows(pipeline.finalists(search.fitness, search.active, config.finalists))
+    partial.kept = True
     with stage(console, "dense head and finalists", 1 + len(best), "heads", folds) as shown:
         heads = pipeline.refit(problem, np.concatenate([problem.dense, best]), shown.advance)
         shown.finish()
-    dense, evolved = heads[0], pipeline.best_outcome(heads[1:])
+    dense, evolved = pipeline.best_outcome(heads[:1]), pipeline.best_outcome(heads[1:])
 
     masks = pipeline.random_genomes(
         int(evolved.genome.sum()), problem.genome_length, len(search), config.seed
@@ -85,7 +88,7 @@ def _by_level(problem: Problem, console: Console) -> Found:
     with stage(console, "dense head", 1, "heads", folds) as shown:
         fits = pipeline.final_fits(problem, problem.dense, shown.advance)
         shown.finish()
-    dense = pipeline.judged(problem, fits, problem.dense)[0]
+    dense = pipeline.best_outcome(pipeline.judged(problem, fits, problem.dense))
 
     genomes = levels.genomes(problem, pipeline.first_params(fits))
     with stage(console, "pruned heads", len(genomes), "heads", folds) as shown:
@@ -99,7 +102,7 @@ def _by_level(problem: Problem, console: Console) -> Found:
     masks = pipeline.random_genomes(
         int(chosen.genome.sum()),
         problem.genome_length,
-        max(len(tried.outcomes), config.finalists),
+        len(tried.outcomes),
         config.seed,
     )
     with stage(console, "random masks", len(masks), "heads", folds) as shown:

@@ -28,7 +28,7 @@ def name(config: RunConfig) -> str:
 
 
 def genomes(problem: Problem, heads: Sequence[Params]) -> np.ndarray:
-    """Genomes ``bool [L, G]`` of each fraction that is to be tried.
+    """Genomes ``bool [L, G]`` of each size that is to be tried, the dense head's apart.
 
     Args:
         problem: what is pruned, on which data.
@@ -36,7 +36,12 @@ def genomes(problem: Problem, heads: Sequence[Params]) -> np.ndarray:
     """
     config = problem.config
     keeps = [1 - r for r in REDUCTION_LEVELS] if config.keep == "auto" else [float(config.keep)]
-    return sensitivity_genomes(heads, problem.splits, config.mode, keeps, p=config.p)
+    found = sensitivity_genomes(heads, problem.splits, config.mode, keeps, p=config.p)
+    if config.keep != "auto":
+        return found
+    # Few units have few sizes, and the largest may be the dense head.
+    sizes, first = np.unique(found.sum(1), return_index=True)
+    return found[np.sort(first[sizes < problem.genome_length])]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,20 +83,16 @@ class Tried:
             columns={"epochs": self.epochs, "seconds": self.seconds},
             cached=0,
             generations=1,
-            stopped=f"{config.keep:.0%} are kept, as asked for"
+            stopped=f"{bits.mean():.1%} of the bits are kept, as asked for"
             if config.keep != "auto"
-            else f"all {sizes} sizes were tried, and the smallest within one standard error of the "
+            else f"{sizes} sizes were tried, and the smallest within one standard error of the "
             "best was taken",
             exhausted=True,
         )
 
 
 def train(problem: Problem, bits: np.ndarray, advance: Advance | None = None) -> Tried:
-    """Train genomes ``bool [L, G]`` by the final protocol.
-
-    Raises:
-        UserError: training diverged for one of them.
-    """
+    """Train genomes ``bool [L, G]`` by the final protocol."""
     fits = final_fits(problem, bits, advance)
     return Tried(judged(problem, fits, bits), fits.epochs, fits.seconds, fits.report)
 

@@ -340,31 +340,21 @@ def refit(problem: Problem, genomes: np.ndarray, advance: Advance | None = None)
         genomes: ``bool [P, G]``.
         advance: told of every trained head.
 
-    Raises:
-        UserError: training diverged for one of them.
+    Returns:
+        One a genome; the selection accuracy is NaN where training diverged.
     """
     return judged(problem, final_fits(problem, genomes, advance), genomes)
 
 
 def final_fits(problem: Problem, genomes: np.ndarray, advance: Advance | None = None) -> Fits:
-    """Train genomes ``bool [P, G]`` by the final protocol; the fits have parameters.
-
-    Raises:
-        UserError: training diverged for one of them.
-    """
-    fits = problem.fit(
+    """Train genomes ``bool [P, G]`` by the final protocol; the fits have parameters."""
+    return problem.fit(
         genomes,
         problem.config.final_protocol.protocol(),
         ("selection",),
         return_params=True,
         advance=advance,
     )
-    if np.isnan(fits.accuracy["selection"]).any():
-        raise UserError(
-            "training by the final protocol diverged (its loss is not finite): lower "
-            "--final-protocol.learning-rate"
-        )
-    return fits
 
 
 def judged(problem: Problem, fits: Fits, genomes: np.ndarray) -> list[Outcome]:
@@ -376,8 +366,18 @@ def judged(problem: Problem, fits: Fits, genomes: np.ndarray) -> list[Outcome]:
 
 
 def best_outcome(outcomes: Sequence[Outcome]) -> Outcome:
-    """The best on the selection split; of equals the smaller, then the earlier."""
-    return max(outcomes, key=lambda outcome: (outcome.selection, -outcome.parameters))
+    """The best on the selection split; of equals the smaller, then the earlier.
+
+    Raises:
+        UserError: training diverged for all of them.
+    """
+    sound = [outcome for outcome in outcomes if not math.isnan(outcome.selection)]
+    if not sound:
+        raise UserError(
+            "training by the final protocol diverged (its loss is not finite): lower "
+            "--final-protocol.learning-rate"
+        )
+    return max(sound, key=lambda outcome: (outcome.selection, -outcome.parameters))
 
 
 def compare(

@@ -74,7 +74,9 @@ def prune(config: RunConfig) -> Result:
             partial.configure(cli.dump(config), config.overwrite)
             try:
                 found = find(problem, partial, console)
-            except KeyboardInterrupt:
+            except (KeyboardInterrupt, UserError) as stopped:
+                if isinstance(stopped, UserError) and not partial.kept:
+                    raise
                 file = partial.path / "config.yaml"
                 say(console, f"to go on: {cli.PROGRAM} --config {file} --output {output}")
                 raise

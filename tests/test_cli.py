@@ -50,6 +50,24 @@ def test_a_switch_can_be_turned_off_again(file: Path) -> None:
     assert parsed.final_protocol.nesterov
 
 
+@pytest.mark.parametrize("word", ["'false'", "'no'", "off"])
+def test_a_switch_in_a_file_may_be_a_word(file: Path, word: str) -> None:
+    file.write_text(f"compare: {word}\nfinal_protocol: {{nesterov: {word}}}\n")
+    parsed = cli.parse(["--config", str(file)])
+    assert not parsed.compare
+    assert not parsed.final_protocol.nesterov
+
+
+def test_a_switch_in_a_file_is_judged_like_any_value(file: Path) -> None:
+    file.write_text("compare: 3\n")
+    assert "compare is 3, expected true or false" in refusal("--config", str(file))
+
+
+def test_a_preset_holds_from_python_too() -> None:
+    made = RunConfig(protocol="paper", mode="both", population=7)
+    assert made == cli.parse(["--protocol", "paper", "--mode", "both", "--population", "7"])
+
+
 @pytest.mark.parametrize(("mode", "evaluations"), [("features", 200), ("fc1", 200), ("both", 300)])
 def test_the_paper_preset_is_the_reference(mode: str, evaluations: int) -> None:
     parsed = cli.parse(["--protocol", "paper", "--mode", mode])

@@ -26,6 +26,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors import safe_open
@@ -35,7 +36,7 @@ from evojax_prune.engine.compact import active_parts, compact
 from evojax_prune.heads import Params
 from evojax_prune.masks import Masks, apply_mask
 
-FORMAT = "evojax_prune/head/1"
+FORMAT = "evojax_prune/head/2"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,10 +83,10 @@ def compact_head(params: Params, masks: Masks, member: int) -> CompactHead:
     return CompactHead(active.index[0].astype(np.int64), tuple(layers))
 
 
-def save_heads(path: Path, heads: tuple[CompactHead, ...], metadata: dict[str, str]) -> None:
-    """Write one head, or one a fold, with text that says what it belongs to.
+def save_heads(path: Path, heads: tuple[CompactHead, ...], metadata: dict[str, Any]) -> None:
+    """Write one head, or one a fold, with plain data that say what it belongs to.
 
-    The same heads and text give the same bytes: safetensors orders several metadata at random, so
+    The same heads and data give the same bytes: safetensors orders several metadata at random, so
     all of it is one JSON object.
     """
     named: dict[str, np.ndarray] = {}

@@ -60,6 +60,7 @@ class PartialFolder:
         output: where the finished run's files go.
         path: ``<output>.partial``.
         journal: file in it that the search is journalled to.
+        kept: set where an error must not lose what is in it: a finished search, say.
     """
 
     def __init__(self, output: Path):
@@ -69,6 +70,7 @@ class PartialFolder:
         self.journal = self._state / "journal.jsonl"
         self._lock = filelock.FileLock(self._state / "lock")
         self._made = False
+        self.kept = False
 
     def __enter__(self) -> Self:
         """Make the folder, or take over that of an interrupted run.
@@ -89,7 +91,7 @@ class PartialFolder:
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         """Let go of it. What is in it stays, to be continued, unless the input was at fault."""
         self._lock.release()
-        if isinstance(error, UserError) and self._made:
+        if isinstance(error, UserError) and self._made and not self.kept:
             shutil.rmtree(self.path)
 
     def configure(self, config: str, overwrite: bool) -> None:
@@ -104,6 +106,18 @@ class PartialFolder:
             self.journal.unlink(missing_ok=True)
         if not self.journal.exists():
             self.write(file.name, config)
+
+    def refuse_journal(self) -> None:
+        """Refuse to write where the search of an interrupted run lies.
+
+        Raises:
+            UserError: it does.
+        """
+        if self.journal.exists():
+            raise UserError(
+                f"{self.path} holds an interrupted search, which this run would not go on with: "
+                "give another --output, or --overwrite to discard it"
+            )
 
     def write(self, name: str, text: str) -> None:
         """Write one of the result's text files."""

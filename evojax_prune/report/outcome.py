@@ -7,6 +7,7 @@ a user measures with ``head.safetensors`` is what the table says.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -52,7 +53,8 @@ class Outcome:
     Attributes:
         genome: ``bool [G]``.
         heads: the trained head, or one a fold.
-        selection: fraction of the selection rows classified rightly, mean over folds.
+        selection: fraction of the selection rows classified rightly, mean over folds; NaN where
+            training diverged.
         right: ``bool [folds, n]``, whether each test row is classified rightly.
         active_units: see :meth:`Pruning.active_units`.
         parameters: parameters that are kept.
@@ -110,7 +112,7 @@ def judge(
     return Outcome(
         genome=genomes[member],
         heads=tuple(heads),
-        selection=float(np.mean(selection)),
+        selection=float(np.mean(selection)) if np.isfinite(fits.loss[member]) else math.nan,
         right=np.stack(right),
         active_units=pruning.active_units(masks, 0),
         parameters=int(count_parameters(masks, pruning.spec)[0]),

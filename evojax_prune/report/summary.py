@@ -54,9 +54,10 @@ def table(result: Result) -> Table:
 
 def baselines_table(result: Result) -> Table:
     """Other ways of pruning, a line each: at the pruned head's size, and at its own best size."""
+    mark = f", {SELECTED_ON_TEST}" if result.selected_on_test else ""
     lines = Table(
         title="other ways of pruning, at the pruned head's active fraction and at the one "
-        "that is best on selection",
+        f"that is best on selection{mark}",
         title_justify="left",
         box=box.SIMPLE_HEAD,
     )
@@ -93,7 +94,7 @@ def sentence(
     )
     if selected_on_test:
         said += (
-            f" But it was {SELECTED_ON_TEST}: the search saw these rows, so this says little about "
-            "new ones."
+            f" But it was {SELECTED_ON_TEST}: what was chosen was chosen on these rows, so this "
+            "says little about new ones."
         )
     return said

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -142,14 +142,14 @@ def _save_mask(path: Path, problem: Problem, found: Found) -> None:
     np.savez_compressed(path, allow_pickle=False, **arrays)
 
 
-def _metadata(problem: Problem, result: Result) -> dict[str, str]:
+def _metadata(problem: Problem, result: Result) -> dict[str, Any]:
     config = problem.config
     return {
         "features": problem.source,
-        "classes": json.dumps(result.dataset.class_names),
+        "classes": result.dataset.class_names,
         "mode": config.mode,
         "grain": config.grain,
-        "test_accuracy": repr(result.best.test_accuracy),
+        "test_accuracy": result.best.test_accuracy,
     }
 
 

@@ -88,7 +88,7 @@ def genetics(name: str, population: int, genome_length: int, given: Mapping[str,
     rules = {
         "children": (2 <= options.children <= most, f"2 to {most}" if steady else "at least 2"),
         "mutation_rate": (0 <= options.mutation_rate <= 1, "in [0, 1]"),
-        "mutation_bias": (0 <= options.mutation_bias < math.inf, "at least 0"),
+        "mutation_bias": (0 <= options.mutation_bias <= 20, "in [0, 20]"),
         "tournament_size": (options.tournament_size >= 1, "at least 1"),
     }
     for key, words in {"parents": Parents, "crossover": Crossover, "mutation": Mutation}.items():

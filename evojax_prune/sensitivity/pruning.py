@@ -90,12 +90,7 @@ def sensitivity_scores(
     Raises:
         UserError: features or a head without sensitivities, a bad norm.
     """
-
-    def score(params: Params, x: np.ndarray, layer: int) -> np.ndarray:
-        found = sensitivities(params, x, p=ps, layer=layer, of=of, weighting=weighting)
-        return np.stack([found.scores(p) for p in ps])
-
-    return mean_over_folds(score, heads, splits, mode)
+    return _scores(heads, splits, mode, ps, None, of, weighting)
 
 
 def sensitivity_genomes(
@@ -127,9 +122,21 @@ def sensitivity_genomes(
     Raises:
         UserError: features or a head without sensitivities, a bad norm or fraction.
     """
+    each = _scores(heads, splits, mode, [p], p_outputs, of, weighting)
+    return keep_genomes(tuple(scores[0] for scores in each), keeps)
 
+
+def _scores(
+    heads: Sequence[Params],
+    splits: Sequence[FeatureSplits],
+    mode: Mode,
+    ps: Sequence[float],
+    p_outputs: float | None,
+    of: Output,
+    weighting: Weighting,
+) -> tuple[np.ndarray, ...]:
     def score(params: Params, x: np.ndarray, layer: int) -> np.ndarray:
-        found = sensitivities(params, x, p=p, layer=layer, of=of, weighting=weighting)
-        return found.scores(p, p_outputs)
+        found = sensitivities(params, x, p=ps, layer=layer, of=of, weighting=weighting)
+        return np.stack([found.scores(p, p_outputs) for p in ps])
 
-    return keep_genomes(mean_over_folds(score, heads, splits, mode), keeps)
+    return mean_over_folds(score, heads, splits, mode)
