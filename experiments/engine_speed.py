@@ -46,7 +46,13 @@ MORE = [("fc1", 2048, 1000), ("fc2", 2048, 1000)]
 CLASSES = 10
 EPOCHS = 10
 WIDTH = 16
-MEMBERS_A_TURN = {"naive vmap": 30, "plain JAX": 2, "Keras fit": 2, "torch threads": 2}
+MEMBERS_A_TURN = {
+    "naive vmap": 30,
+    "plain JAX": 2,
+    "Keras fit": 2,
+    "torch threads": 2,
+    "torch processes": 30,
+}
 """Members a contender trains a turn, where not as many as the case has."""
 
 
