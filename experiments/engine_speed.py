@@ -77,9 +77,15 @@ def make_case(
     head = head_spec(mode, features, CLASSES)
     rng = np.random.default_rng(1)
     length = genome_length(head, mode)
-    densities = np.full((members, 1), density) if density else rng.random((members, 1))
+    densities = np.full((members, 1), density) if density else _uniform(rng, members)
     masks = decode(rng.random((members, length)) < densities, head, mode)
     return Case(splits, head, masks, Protocol(epochs=epochs, patience=0))
+
+
+def _uniform(rng: np.random.Generator, members: int) -> np.ndarray:
+    """Densities ``[members, 1]`` from U(0, 1) in pairs d, 1 - d: two members are no odd sample."""
+    half = rng.random((-(-members // 2), 1))
+    return np.stack([half, 1 - half], axis=1).reshape(-1, 1)[:members]
 
 
 def rates(case: Case, names: list[str], repeats: int) -> dict[str, list[float]]:
