@@ -55,11 +55,14 @@ def draw(curves: dict[str, list[dict]], file: Path) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(2, 2, figsize=(9, 6.5), layout="constrained")
+    figure, axes = plt.subplots(2, 2, figsize=(9, 6.5), sharey=True, layout="constrained")
     for ax, (name, points) in zip(axes.flat, curves.items(), strict=True):
         ax.loglog([p[name] for p in points], [p["rate"] for p in points], "o-")
         ax.set_xlabel({"members": "population P", "rows": "training rows N"}.get(name, name))
         ax.set_ylabel("member-epochs / s")
+        ax.set_xticks([p[name] for p in points], [f"{p[name]:g}" for p in points])
+        ax.tick_params(axis="x", which="minor", bottom=False, labelbottom=False)
+        ax.yaxis.set_major_formatter("{x:g}")
         ax.grid(alpha=0.3, which="both")
     base = ", ".join(f"{k} {v}" for k, v in BASE.items())
     figure.suptitle(f"Engine speed around {base}", fontsize=10)
