@@ -5,11 +5,14 @@ from __future__ import annotations
 import collections
 import dataclasses
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from evojax_prune.baselines import BaselineRow
 from evojax_prune.engine import EngineReport
 from evojax_prune.report.outcome import Outcome
 from evojax_prune.search import SearchResult
+
+if TYPE_CHECKING:
+    from evojax_prune.baselines import BaselineRow
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,14 +10,16 @@ import json
 import math
 import platform
 from importlib import metadata
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from evojax_prune.baselines import BaselineRow
 from evojax_prune.report.outcome import Outcome
 from evojax_prune.report.statistics import Difference, accuracy_interval
 from evojax_prune.version import __version__
+
+if TYPE_CHECKING:
+    from evojax_prune.baselines import BaselineRow
 
 SCHEMA = "evojax_prune/result/1"
 
