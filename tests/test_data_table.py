@@ -95,6 +95,10 @@ NAN = np.where(np.eye(6, 3) > 0, np.nan, 1.0)
         ({"y_test": np.array(list("abcd"))}, "y_test has type <U1, expected integers"),
         ({"y_train": np.array([0, 1, 2, 0, 1, -1])}, "y_train holds -1"),
         ({"y_test": np.array([0, 1, 2, 3])}, "label 3 of y_test is not in y_train"),
+        (
+            {"y_train": np.full(6, 3), "y_test": np.full(4, 3)},
+            "y_train holds the one label 3, expected two or more",
+        ),
         ({"x_train": None}, "lacks x_train"),
         ({"y_test": None}, "lacks y_test"),
         ({"groups_test": None}, "lacks groups_test"),

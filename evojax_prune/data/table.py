@@ -168,6 +168,8 @@ def _classes(
     found = np.unique(np.concatenate(list(y.values())))
     if strange := sorted(set(found.tolist()) - set(y["train"].tolist())):
         raise UserError(f"{path}: label {strange[0]} of y_test is not in y_train")
+    if len(found) < 2:
+        raise UserError(f"{path}: y_train holds the one label {found[0]}, expected two or more")
     if "classes" not in arrays:
         names = found.astype(np.str_)
     else:
