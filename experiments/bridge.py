@@ -124,8 +124,8 @@ def _settings(experiment: Experiment) -> str:
         f"each; {on}{grouped}; {config.backbone}. Fitness ({config.fitness}) is the selection "
         f"split's, by the search protocol ({search.epochs} epochs at {search.learning_rate:g}); "
         "accuracies are of the finalist that is best on selection after the final protocol (at "
-        f"most {final.epochs} epochs at {final.learning_rate:g}).\n\nCommand: `python -m "
-        f"experiments.bridge {' '.join(experiment.words)}`"
+        f"most {final.epochs} epochs at {final.learning_rate:g}).\n\n"
+        f"Command: `{experiment.command}`"
     )
 
 

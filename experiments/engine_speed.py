@@ -40,8 +40,11 @@ SHAPES = [
 ]
 """Mode, features F and training rows N of the design's table."""
 
-MORE = [("fc1", 2048, 1000), ("fc2", 2048, 1000)]
-"""The other two modes."""
+MORE = [
+    *(("features", 2048, n) for n in (300, 2400)),
+    *((mode, 2048, n) for mode in ("fc1", "fc2") for n in (300, 1000, 2400)),
+]
+"""What is missing there of every mode at N of 300, 1,000 and 2,400."""
 
 CLASSES = 10
 EPOCHS = 10
@@ -50,10 +53,14 @@ MEMBERS_A_TURN = {
     "naive vmap": 30,
     "plain JAX": 2,
     "Keras fit": 2,
-    "torch threads": 2,
+    "torch threads": 6,
     "torch processes": 30,
 }
 """Members a contender trains a turn, where not as many as the case has."""
+
+MANY_ROWS = 500
+FEWER_A_TURN = {"naive vmap": 6, "torch threads": 6, "torch processes": 6}
+"""The same above MANY_ROWS training rows, where a member takes seconds."""
 
 
 def make_splits(rows: int, features: int, seed: int = 0) -> FeatureSplits:
@@ -93,10 +100,10 @@ def rates(case: Case, names: list[str], repeats: int) -> dict[str, list[float]]:
     runs, members = {}, {}
     for name in names:
         runs[name] = CONTENDERS[name](case)
-        most = MEMBERS_A_TURN.get(name, len(case.masks))
-        members[name] = min(most, len(case.masks))
-        if name.startswith("torch") and len(case.splits.train) > 500:
-            members[name] = min(members[name], 2)
+        few = MEMBERS_A_TURN
+        if len(case.splits.train) > MANY_ROWS:
+            few = MEMBERS_A_TURN | FEWER_A_TURN
+        members[name] = min(few.get(name, len(case.masks)), len(case.masks))
         runs[name](members[name])
     measured: dict[str, list[float]] = {name: [] for name in names}
     for _ in range(repeats):
@@ -184,8 +191,7 @@ def main() -> None:
     if not options.quick:
         cases += [(*shape, 30, 0.5) for shape in MORE]
         cases += [(*shape, 30, None) for shape in (*SHAPES, *MORE)]
-        cases += [(*shape, 256, 0.5) for shape in (SHAPES[0], SHAPES[5])]
-        cases += [(*shape, 256, None) for shape in (SHAPES[0], SHAPES[5])]
+        cases += [(*shape, 256, density) for density in (0.5, None) for shape in SHAPES]
     cases = [case for case in cases if options.rows is None or case[2] in options.rows]
     ceiling, rows = measure(), []
     gemm, memory = ceiling["gemm"] / 1e9, ceiling["memory"] / 1e9

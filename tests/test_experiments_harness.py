@@ -66,6 +66,9 @@ def test_models_runs_once_and_tells_what_it_ran(
     assert "60 training" not in text
     assert "48 training, 12 selection, 30 test rows" in text
     assert "| Feature selection | Accuracy (test) |" in text
+    assert "at most 2 epochs at 0.01 in the search, at most 3 epochs at 0.01 for the tables" in text
+    assert "--seeds 0 1`" in text
+    assert "--modes features" in text
     assert next(folder.glob("*.png")).read_bytes().startswith(b"\x89PNG")
 
     def never(*_: object) -> None:

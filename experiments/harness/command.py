@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import re
+import shlex
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -32,11 +33,13 @@ class Experiment:
         name: of the experiment.
         options: its own flags.
         words: flags for the main command.
+        given: everything that was typed.
     """
 
     name: str
     options: argparse.Namespace
     words: tuple[str, ...]
+    given: tuple[str, ...]
 
     def config(self, mode: str, seed: int, *more: str) -> RunConfig:
         """The configuration of one run; ``more`` are further flags of the main command."""
@@ -83,6 +86,15 @@ class Experiment:
         """Where the results go."""
         return self.options.home / self.name
 
+    @property
+    def command(self) -> str:
+        """What to type to get the same figures; modes and seeds are spelt out."""
+        said = ["python", "-m", f"experiments.{self.name}", *self.given]
+        for flag in ("modes", "seeds"):
+            if f"--{flag}" not in self.given:
+                said += [f"--{flag}", *map(str, getattr(self.options, flag))]
+        return shlex.join(said)
+
 
 def parse(
     name: str,
@@ -120,11 +132,12 @@ def parse(
         help="what the paper calls the data set, to print its figures beside ours",
     )
     add(parser)
-    options, words = parser.parse_known_args(args)
+    given = sys.argv[1:] if args is None else args
+    options, words = parser.parse_known_args(given)
     for word in words:
         if word.split("=")[0] in OWN:
             raise UserError(f"{word} is set by the experiment: see --modes, --seeds and --home")
-    return Experiment(name, options, tuple(words))
+    return Experiment(name, options, tuple(words), tuple(given))
 
 
 def finish(work: Callable[[], object]) -> int:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from evojax_prune.analysis import Summary, summarise
+from evojax_prune.config import ProtocolOptions
 from experiments.harness.command import Experiment
 from experiments.harness.runs import Run
 
@@ -99,10 +100,12 @@ def write_markdown(experiment: Experiment, runs: Sequence[Run], title: str, *par
         f"selection, {data['test']} test rows{folds}; {data['classes']} classes; {data['source']}.",
         f"- Selection: {selected}{_groups(first)}. Protocol: {config.protocol}.",
         f"- Search: {search}.",
+        f"- Training: {_protocol(config.search_protocol)} in the search, "
+        f"{_protocol(config.final_protocol)} for the tables.",
         f"- Seeds: {', '.join(map(str, experiment.options.seeds))}; figures are mean ± standard "
         "deviation over them.",
         f"- Machine: {first.result['search']['device']}; {versions}.",
-        f"- Command: `python -m experiments.{experiment.name} {_words(experiment)}`",
+        f"- Command: `{experiment.command}`",
         "",
         *parts,
     ]
@@ -116,7 +119,5 @@ def _groups(run: Run) -> str:
     return f", grouped by `{run.config.groups}`" if run.config.groups else ""
 
 
-def _words(experiment: Experiment) -> str:
-    seeds = " ".join(map(str, experiment.options.seeds))
-    quoted = " ".join(w if w.startswith("-") or w.isalnum() else f"'{w}'" for w in experiment.words)
-    return f"{quoted} --modes {' '.join(experiment.options.modes)} --seeds {seeds}"
+def _protocol(options: ProtocolOptions) -> str:
+    return f"at most {options.epochs} epochs at {options.learning_rate:g}"
