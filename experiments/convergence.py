@@ -84,7 +84,9 @@ def _picture(
         axes.plot(count, lines.T, color="C0", alpha=0.35, linewidth=0.8)
         mean, spread = lines.mean(0), lines.std(0, ddof=1) if len(lines) > 1 else 0.0
         axes.plot(count, mean, color="C0", linewidth=2, label=f"mean of {len(own)} runs")
-        axes.fill_between(count, mean - spread, mean + spread, color="C0", alpha=0.15)
+        # neither fitness nor an active fraction is ever above 1
+        above = np.minimum(mean + spread, 1)
+        axes.fill_between(count, mean - spread, above, color="C0", alpha=0.15)
         heading = f"{title}, {TITLES[mode].lower()}" if which == 0 else ""
         if which == 0:
             dense = np.mean([run.result["search"]["dense_fitness"] for run in runs])

@@ -50,16 +50,16 @@ CLASSES = 10
 EPOCHS = 10
 WIDTH = 16
 MEMBERS_A_TURN = {
-    "naive vmap": 30,
+    "naive vmap": 6,
     "plain JAX": 2,
     "Keras fit": 2,
     "torch threads": 6,
-    "torch processes": 30,
+    "torch processes": 12,
 }
 """Members a contender trains a turn, where not as many as the case has."""
 
 MANY_ROWS = 500
-FEWER_A_TURN = {"naive vmap": 6, "torch threads": 6, "torch processes": 6}
+FEWER_A_TURN = {"naive vmap": 2, "torch threads": 4, "torch processes": 4}
 """The same above MANY_ROWS training rows, where a member takes seconds."""
 
 
@@ -183,6 +183,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3, help="turns a contender (3)")
     parser.add_argument("--epochs", type=int, default=EPOCHS, help=f"of a head ({EPOCHS})")
     parser.add_argument("--rows", type=int, nargs="+", help="only cases of so many training rows")
+    parser.add_argument("--members", type=int, nargs="+", help="only cases of so many members")
     parser.add_argument("--quick", action="store_true", help="the six shapes at density 0.5 only")
     parser.add_argument("--output", type=Path, default=Path("runs/engine_speed.json"))
     options = parser.parse_args()
@@ -192,7 +193,12 @@ def main() -> None:
         cases += [(*shape, 30, 0.5) for shape in MORE]
         cases += [(*shape, 30, None) for shape in (*SHAPES, *MORE)]
         cases += [(*shape, 256, density) for density in (0.5, None) for shape in SHAPES]
-    cases = [case for case in cases if options.rows is None or case[2] in options.rows]
+    cases = [
+        case
+        for case in cases
+        if (options.rows is None or case[2] in options.rows)
+        and (options.members is None or case[3] in options.members)
+    ]
     ceiling, rows = measure(), []
     gemm, memory = ceiling["gemm"] / 1e9, ceiling["memory"] / 1e9
     print(f"member-epochs/s (how much faster the engine is); {gemm:.0f} GF/s, {memory:.0f} GB/s")
