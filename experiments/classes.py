@@ -49,7 +49,8 @@ def variants(experiment: Experiment) -> dict[str, Variant]:
         }
         return found | {f"+ {classes[-1]}": WHOLE}
     if label not in classes:
-        raise UserError(f"--class is {label}, expected one of {', '.join(classes)}")
+        said = "--part shares needs --class" if label is None else f"--class is {label}"
+        raise UserError(f"{said}, expected one of {', '.join(classes)}")
     index = classes.index(label)
     return {
         f"{share}%": WHOLE
