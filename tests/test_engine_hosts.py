@@ -27,8 +27,7 @@ plan.BLOCKS = (1,)
 splits = make_splits()
 head = make_head("both", splits)
 protocol = Protocol(epochs=4, learning_rate=1e-2)
-masks = make_masks(head, "both")[[0, 1]]
-fits = fit_population(masks, splits, protocol, head=head, engine="vmap-dual")
+fits = fit_population(make_masks(head, "both"), splits, protocol, head=head, engine="vmap-dual")
 json.dump([fits.loss.tolist(), fits.accuracy["test"].tolist()], open(out, "w"))
 """
 
@@ -55,7 +54,6 @@ def test_two_processes_equal_one(tmp_path, monkeypatch):
     splits = make_splits()
     head = make_head("both", splits)
     protocol = Protocol(epochs=4, learning_rate=1e-2)
-    masks = make_masks(head, "both")[[0, 1]]
-    one = fit_population(masks, splits, protocol, head=head, engine="vmap-dual")
+    one = fit_population(make_masks(head, "both"), splits, protocol, head=head, engine="vmap-dual")
     np.testing.assert_allclose(first[0], one.loss, rtol=1e-6)
     np.testing.assert_array_equal(first[1], one.accuracy["test"])

@@ -18,13 +18,9 @@ from evojax_prune.protocol import Protocol
 from evojax_prune.splits import FeatureSplits, Split
 
 SPLITS = make_splits()
-PROTOCOL = Protocol(epochs=40, learning_rate=1e-2, patience=1, min_delta=0.02)
+PROTOCOL = Protocol(epochs=12, learning_rate=1e-2, patience=2, min_delta=0.02)
 HEAD = make_head("both", SPLITS)
 MASKS = make_masks(HEAD, "both")
-ALIKE = decode(
-    np.random.default_rng(0).random((4, 40)) < [[1], [0.97], [0.94], [0.9]], HEAD, "both"
-)
-"""Members of one bucket, so that few programs are compiled."""
 
 
 @pytest.fixture(autouse=True)
@@ -62,16 +58,17 @@ def test_same_call_same_numbers():
 
 
 def test_members_do_not_depend_on_their_company():
-    together = fit_population(ALIKE, SPLITS, PROTOCOL, head=HEAD, engine="vmap-dual")
-    alone = fit_population(ALIKE[[1]], SPLITS, PROTOCOL, head=HEAD, engine="vmap-dual")
+    together = fit_population(MASKS, SPLITS, PROTOCOL, head=HEAD, engine="vmap-dual")
+    alone = fit_population(MASKS[[1]], SPLITS, PROTOCOL, head=HEAD, engine="vmap-dual")
     np.testing.assert_allclose(alone.loss[0], together.loss[1], rtol=1e-6)
     assert alone.epochs[0] == together.epochs[1]
 
 
 def test_members_stop_each_for_itself():
-    fits = fit_population(ALIKE, SPLITS, PROTOCOL, head=HEAD, engine="vmap-dual")
+    fits = fit_population(MASKS, SPLITS, PROTOCOL, head=HEAD, engine="vmap-dual")
     single = [
-        fit_population(ALIKE[[m]], SPLITS, PROTOCOL, head=HEAD).epochs[0] for m in range(len(ALIKE))
+        fit_population(MASKS[[m]], SPLITS, PROTOCOL, head=HEAD, engine="workers-dual").epochs[0]
+        for m in range(len(MASKS))
     ]
     assert fits.epochs.tolist() == single
     assert len(set(single)) > 1, "the case must have members that stop at different epochs"
@@ -79,7 +76,7 @@ def test_members_stop_each_for_itself():
 
 def test_eight_devices_equal_one(monkeypatch):
     assert jax.device_count() == 8
-    masks = ALIKE[np.arange(10) % 4]
+    masks = MASKS[np.arange(10) % 4]
     many = fit_population(masks, SPLITS, PROTOCOL, head=HEAD, engine="vmap-dual")
     first = jax.local_devices()[:1]
     monkeypatch.setattr(jax, "local_devices", lambda: first)
@@ -92,8 +89,8 @@ def test_member_batch_and_repacking_change_nothing(monkeypatch):
     monkeypatch.setattr(vmapped, "SHRINK", 2)
     first = jax.local_devices()[:1]
     monkeypatch.setattr(jax, "local_devices", lambda: first)
-    whole = fit_population(ALIKE, SPLITS, PROTOCOL, head=HEAD, engine="vmap-primal")
-    parts = fit_population(ALIKE, SPLITS, PROTOCOL, head=HEAD, engine="vmap-primal", member_batch=2)
+    whole = fit_population(MASKS, SPLITS, PROTOCOL, head=HEAD, engine="vmap-primal")
+    parts = fit_population(MASKS, SPLITS, PROTOCOL, head=HEAD, engine="vmap-primal", member_batch=3)
     same_fits(whole, parts)
 
 
@@ -107,7 +104,7 @@ def test_out_of_memory_halves_the_portion(monkeypatch, caplog):
         return train(group, *rest)
 
     monkeypatch.setattr(vmapped, "_train", short_of_memory)
-    fits = fit_population(ALIKE, SPLITS, PROTOCOL, head=HEAD, engine="vmap-dual")
+    fits = fit_population(MASKS, SPLITS, PROTOCOL, head=HEAD, engine="vmap-dual")
     assert len(fits) == 4
     assert "going on with 1 members at a time" in caplog.text
     assert max(sizes) > 1
@@ -125,9 +122,8 @@ def test_a_member_that_cannot_fit_is_a_clear_error(monkeypatch):
 @pytest.mark.parametrize("engine", ["auto", "vmap-dual"])
 def test_folds_train_in_one_population(engine):
     folds = fold_splits(3)
-    masks = MASKS[[1, 2]]
-    fits = fit_population(masks, folds, PROTOCOL, head=HEAD, engine=engine)
-    each = [fit_population(masks, f, PROTOCOL, head=HEAD) for f in folds]
+    fits = fit_population(MASKS, folds, PROTOCOL, head=HEAD, engine=engine)
+    each = [fit_population(MASKS, f, PROTOCOL, head=HEAD, engine="workers-dual") for f in folds]
     assert len(fits.folds) == 3
     for ours, alone in zip(fits.folds, each, strict=True):
         same_fits(ours, alone, rtol=1e-5)
