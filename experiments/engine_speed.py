@@ -121,7 +121,7 @@ def work_of(case: Case) -> tuple[float, float]:
     actives = activity(case.masks)
     choices = planning.plan(problem, actives, case.protocol, "auto")
     pairs = [
-        planning.epoch_work(problem, active, case.protocol, choice.path, choice.form)
+        planning.epoch_work(problem, active, case.protocol, choice.path, choice.form, scored=False)
         for active, choice in zip(actives, choices, strict=True)
     ]
     flops, moved = np.mean(pairs, axis=0)

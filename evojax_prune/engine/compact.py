@@ -51,15 +51,19 @@ def active_parts(masks: Masks, member: int) -> Active:
 
 def compact(params: Params, active: Active) -> list[Layer]:
     """Layers of the smaller dense head, of exact size."""
-    layers: list[Layer] = []
-    for i in range(len(params)):
-        layer = params[f"layer_{i}"]
-        kernel, bias = layer["kernel"][active.index[i]], layer.get("bias")
-        if i + 1 < len(active.index):
-            kernel = kernel[:, active.index[i + 1]]
-            bias = None if bias is None else bias[active.index[i + 1]]
-        layers.append((np.ascontiguousarray(kernel), bias))
-    return layers
+    return [compact_layer(params, active, i) for i in range(len(params))]
+
+
+def compact_layer(params: Params, active: Active, i: int) -> Layer:
+    """One of them."""
+    layer = params[f"layer_{i}"]
+    kernel, bias = layer["kernel"], layer.get("bias")
+    if len(active.index[i]) < len(kernel):
+        kernel = kernel[active.index[i]]
+    if i + 1 < len(active.index) and len(active.index[i + 1]) < kernel.shape[1]:
+        kernel = kernel.take(active.index[i + 1], axis=1)
+        bias = None if bias is None else bias[active.index[i + 1]]
+    return np.ascontiguousarray(kernel), bias
 
 
 def expand(layers: list[Layer], active: Active, initial: Params) -> Params:

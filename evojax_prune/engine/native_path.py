@@ -9,12 +9,11 @@ import numpy as np
 
 from evojax_prune.engine import native
 from evojax_prune.engine.batches import order_chunks
-from evojax_prune.engine.compact import Active, Layer, compact, expand
+from evojax_prune.engine.compact import Active, Layer, compact_layer, expand
 from evojax_prune.engine.lanes import make_fit
 from evojax_prune.engine.problem import Problem, gram_matrix
 from evojax_prune.engine.result import MemberFit
 from evojax_prune.protocol import Protocol
-from evojax_prune.splits import Split
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,6 +25,16 @@ class NativeJob:
     active: Active
     dual: bool
 
+    @property
+    def every(self) -> bool:
+        """Every feature is active, so that Gram matrices are shared."""
+        return len(self.active.index[0]) == self.problem.head.features
+
+    @property
+    def first(self) -> Layer:
+        """The first layer at its start; in dual form with shared Gram matrices seldom needed."""
+        return compact_layer(self.problem.params, self.active, 0)
+
 
 def train_native(
     job: NativeJob, protocol: Protocol, evaluate: tuple[str, ...], return_params: bool
@@ -33,44 +42,55 @@ def train_native(
     """Trains and scores one member; see :func:`evojax_prune.engine.population.fit_population`."""
     started = time.perf_counter()
     problem, active = job.problem, job.active
-    layers = compact(problem.params, active)
-    features = active.index[0]
-    every = len(features) == problem.head.features
-    x = problem.x if every else np.ascontiguousarray(problem.x[:, features])
-    state = native.init_state(layers, rows=problem.rows, dual=job.dual)
-    inputs, offset = x, None
-    if job.dual and every:
-        inputs = problem.gram
-        offset = np.ascontiguousarray(problem.start[:, active.index[1]])
-    elif job.dual:
-        inputs, offset = gram_matrix(x, problem.head.bias[0]), _forward(x, layers[:1])
-    for order in order_chunks(problem.rows, protocol.epochs, problem.seed):
-        native.train_epochs(state, inputs, offset, problem.y, order, protocol)
-        if state.stopped:
-            break
-    first, bias, later = native.best(state)
-    learned = _Learned(job, layers[0], first, bias, later, x)
+    later = [compact_layer(problem.params, active, i) for i in range(1, len(problem.params))]
+    trained = _train_dual(job, later, protocol) if job.dual else _train(job, later, protocol)
+    learned = _Learned(job, *native.best(trained))
     scores = [learned.score(name) for name in evaluate]
     params = expand(learned.layers, active, problem.params) if return_params else None
     seconds = time.perf_counter() - started
-    return make_fit(problem, evaluate, scores, state.best_loss, state.epochs, seconds, params)
+    return make_fit(problem, evaluate, scores, trained.best_loss, trained.epochs, seconds, params)
+
+
+def _train(job: NativeJob, later: list[Layer], protocol: Protocol) -> native.MemberState:
+    """The primal form."""
+    problem = job.problem
+    state = native.init_state([job.first, *later], rows=problem.rows, dual=False)
+    x = problem.x if job.every else problem.x.take(job.active.index[0], axis=1)
+    for order in order_chunks(problem.rows, protocol.epochs, problem.seed):
+        native.train_epochs(state, x, None, problem.y, order, protocol)
+        if state.stopped:
+            break
+    return state
+
+
+def _train_dual(job: NativeJob, later: list[Layer], protocol: Protocol) -> native.MemberState:
+    """The dual form; rows count by the first epoch's visits, as in :class:`Problem`."""
+    problem, (features, units, *_) = job.problem, job.active.index
+    outline = np.broadcast_to(np.float32(0), (len(features), len(units)))
+    state = native.init_state([(outline, None), *later], rows=problem.rows, dual=True)
+    if job.every:
+        gram, start = problem.gram, problem.start.take(units, axis=1)
+    else:
+        x = problem.by_feature[features]
+        gram, start = gram_matrix(x, problem.head.bias[0]), _through(x.T, job.first)
+    places = np.empty_like(problem.visits)
+    places[problem.visits] = np.arange(problem.rows, dtype=np.int32)
+    labels = problem.labels("train")
+    for order in order_chunks(problem.rows, protocol.epochs, problem.seed):
+        native.train_epochs(state, gram, start, labels, places[order], protocol)
+        if state.stopped:
+            break
+    return state
 
 
 class _Learned:
     """A trained member: scored through cross-Gram matrices where those are shared."""
 
     def __init__(
-        self,
-        job: NativeJob,
-        start: Layer,
-        first: np.ndarray,
-        bias: np.ndarray | None,
-        later: list[Layer],
-        x: np.ndarray,
+        self, job: NativeJob, first: np.ndarray, bias: np.ndarray | None, later: list[Layer]
     ) -> None:
-        self.problem, self.active, self.dual = job.problem, job.active, job.dual
-        self.start, self.first, self.bias, self.later, self.x = start, first, bias, later, x
-        self.every = x is job.problem.x
+        self.job, self.problem, self.active = job, job.problem, job.active
+        self.first, self.bias, self.later = first, bias, later
         self._layers: list[Layer] | None = None
 
     @property
@@ -78,45 +98,46 @@ class _Learned:
         """Ordinary weights: in dual form ``W0 + X^T A``, and the bias with A's column sums."""
         if self._layers is None:
             first, bias = self.first, self.bias
-            if self.dual:
-                kernel, bias = self.start
+            if self.job.dual:
+                kernel, bias = self.job.first
                 bias = None if bias is None else bias + first.sum(0)
-                first = kernel + self.x.T @ first
+                x = self.problem.by_feature
+                first = kernel + (x if self.job.every else x[self.active.index[0]]) @ first
             self._layers = [(first, bias), *self.later]
         return self._layers
 
     def score(self, name: str) -> tuple[float, float]:
+        if self._layers is None and self.job.dual and self.job.every:
+            z = self.problem.split_start(name).take(self.active.index[1], axis=1)
+            z += self.problem.cross_gram(name) @ self.first
+            return score_logits(_forward_after(z, self.later), self.problem.labels(name))
         split = self.problem.split(name)
-        if self._layers is None and self.dual and self.every:
-            units = self.active.index[1]
-            z = (
-                self.problem.split_start(name)[:, units]
-                + self.problem.cross_gram(name) @ self.first
-            )
-            return score_logits(_forward_after(z, self.later), split)
-        x = split.x if self.every else split.x[:, self.active.index[0]]
-        return score_logits(_forward(x, self.layers), split)
+        x = split.x if self.job.every else split.x.take(self.active.index[0], axis=1)
+        return score_logits(_forward(x, self.layers), split.y)
 
 
 def _forward(x: np.ndarray, layers: list[Layer]) -> np.ndarray:
-    (kernel, bias), *later = layers
+    first, *later = layers
+    return _forward_after(_through(x, first), later)
+
+
+def _through(x: np.ndarray, layer: Layer) -> np.ndarray:
+    kernel, bias = layer
     z = x @ kernel
-    return _forward_after(z if bias is None else z + bias[None], later)
+    return z if bias is None else z + bias[None]
 
 
 def _forward_after(z: np.ndarray, later: list[Layer]) -> np.ndarray:
-    for kernel, bias in later:
-        z = np.maximum(z, np.float32(0)) @ kernel
-        if bias is not None:
-            z = z + bias[None]
+    for layer in later:
+        z = _through(np.maximum(z, np.float32(0)), layer)
     return z
 
 
-def score_logits(logits: np.ndarray, split: Split) -> tuple[float, float]:
+def score_logits(logits: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
     """Rows classified rightly and summed cross-entropy in nats of ``logits [n, C]``."""
-    if not len(split):
+    if not len(labels):
         return 0.0, 0.0
     top = logits.max(1, keepdims=True)
     partition = np.log(np.exp(logits - top).sum(1, dtype=np.float64)) + top[:, 0]
-    picked = np.take_along_axis(logits, split.y[:, None], 1)[:, 0]
-    return float((logits.argmax(1) == split.y).sum()), float((partition - picked).sum())
+    picked = np.take_along_axis(logits, labels[:, None], 1)[:, 0]
+    return float((logits.argmax(1) == labels).sum()), float((partition - picked).sum())

@@ -17,10 +17,12 @@ XLA primal       8 N F H            16 F H a block: both, read and written
 later layers     6 N h h'           16 h h' a step
 ===============  =================  ==========================================================
 
-The XLA forms multiply with limit and velocity at once, hence their factor of 2. Dual form has a
-cost once a member, too: where members have their own active features their Gram matrices
-(2 N^2 F), and the first kernel at the end (2 N F H); it is spread over the epochs expected. Dual is
-refused where the Gram matrices would take more than a quarter of the free memory.
+The XLA forms multiply with limit and velocity at once, hence their factor of 2. The native dual
+skips what is still zero in its first epoch, which costs half. Where members have their own active
+features, dual form has costs once a member, too, spread over the epochs expected: the Gram matrix
+(N^2 F natively, as it is symmetric, else 2 N^2 F), the first preactivations (with XLA for every
+member) and, to be scored, the first kernel (2 N F H each). Dual is refused where the Gram matrices
+would take more than a quarter of the free memory.
 
 On a CPU the native kernel trains one member a core. Without it, or on request, XLA does: on a CPU
 one member a core (``workers``), on accelerators, or on request, all side by side (``vmap``).
@@ -167,25 +169,35 @@ def epoch_seconds(
 
 
 def epoch_work(
-    problem: Problem, active: Active, protocol: Protocol, path: str, form: Form
+    problem: Problem,
+    active: Active,
+    protocol: Protocol,
+    path: str,
+    form: Form,
+    *,
+    scored: bool = True,
 ) -> tuple[float, float]:
-    """Floating-point operations and bytes moved in one epoch of one member."""
+    """Floating-point operations and bytes moved in one epoch of one member, once trained scored."""
     n, (f, h, *_) = problem.rows, active.widths
-    own = f < problem.head.features
+    native_path = path == "native"
+    epochs = min(protocol.epochs, EXPECTED_EPOCHS)
     steps = -(-n // protocol.batch_size)
     blocks = -(-steps // form.block)
     pairs = list(zip(active.widths[1:], (*active.widths[2:], problem.head.classes), strict=True))
     flops = sum(6.0 * n * a * b for a, b in pairs)
-    moved = sum(16.0 * a * b * steps for a, b in pairs) if path != "native" else 0.0
+    moved = sum(16.0 * a * b * steps for a, b in pairs) if not native_path else 0.0
     if form.kind == "dual":
-        once = 2.0 * n * f * h + (2.0 * n * n * f + 2.0 * n * f * h if own else 0.0)
-        flops += once / min(protocol.epochs, EXPECTED_EPOCHS)
-        flops += (2.0 if path == "native" else 4.0) * n * n * h
+        own = f < problem.head.features
+        gram = (1.0 if native_path else 2.0) * n * n * f
+        starts = 2.0 * n * f * h
+        once = own * (gram + scored * starts) + (own or not native_path) * starts
+        flops += once / epochs
+        flops += (2.0 - 1.0 / epochs if native_path else 4.0) * n * n * h
         # inside a block every step is corrected for those before it
-        flops += n * form.block * protocol.batch_size * h
-        moved += 0.0 if path == "native" else 8.0 * n * h * blocks
+        flops += n * form.block * protocol.batch_size * h if form.block > 1 else 0.0
+        moved += 0.0 if native_path else 8.0 * n * h * blocks
     else:
-        flops += (4.0 if path == "native" or form.kind == "optax" else 8.0) * n * f * h
+        flops += (4.0 if native_path or form.kind == "optax" else 8.0) * n * f * h
         flops += n * form.block * protocol.batch_size * (f + h) if form.block > 1 else 0.0
         moved += 16.0 * f * h * blocks
     return flops, moved

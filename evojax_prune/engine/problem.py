@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from evojax_prune.engine.batches import epoch_order
 from evojax_prune.heads import HeadSpec, Params, init_params
 from evojax_prune.splits import FeatureSplits, Split
 
@@ -18,6 +19,10 @@ KEPT_PROBLEMS = 16
 @dataclasses.dataclass(eq=False)
 class Problem:
     """One fold, the head's shape and its initial weights.
+
+    What the dual form works with has the training rows in the order in which the first epoch visits
+    them (``visits``): rows of A that no minibatch has touched yet are then the last ones, which the
+    native kernel skips, and the first epoch costs half.
 
     Attributes:
         splits: the fold.
@@ -31,7 +36,7 @@ class Problem:
     params: Params
     seed: int
     _made: dict[tuple[str, str], np.ndarray] = dataclasses.field(default_factory=dict)
-    _lock: threading.Lock = dataclasses.field(default_factory=threading.Lock)
+    _lock: threading.RLock = dataclasses.field(default_factory=threading.RLock)
 
     @property
     def rows(self) -> int:
@@ -53,25 +58,56 @@ class Problem:
         return getattr(self.splits, name)
 
     @property
+    def visits(self) -> np.ndarray:
+        """Training rows in the order of the first epoch, ``int32 [N]``."""
+        return self._once(("visits", "train"), lambda: epoch_order(self.rows, 0, self.seed))
+
+    @property
+    def by_feature(self) -> np.ndarray:
+        """Training features ``float32 [F, N]``, a row a feature: quick to choose features from."""
+
+        def make() -> np.ndarray:
+            return self.x.T.take(self.visits, axis=1)
+
+        return self._once(("by feature", "train"), make)
+
+    @property
     def gram(self) -> np.ndarray:
-        """``X X^T``, plus 1 where the first layer has a bias, ``float32 [N, N]``."""
-        return self._once(("gram", "train"), lambda: gram_matrix(self.x, self.head.bias[0]))
+        """``X X^T``, plus 1 where the first layer has a bias, ``float32 [N, N]`` by visits."""
+
+        def make() -> np.ndarray:
+            return gram_matrix(self.x.T, self.head.bias[0])[np.ix_(self.visits, self.visits)]
+
+        return self._once(("gram", "train"), make)
 
     @property
     def start(self) -> np.ndarray:
-        """First-layer preactivations under the initial weights, ``float32 [N, H]``."""
+        """First-layer preactivations under the initial weights, ``float32 [N, H]`` by visits."""
         return self.split_start("train")
+
+    def labels(self, name: str) -> np.ndarray:
+        """Labels of a split, ``int32 [n]``; of the training rows by visits."""
+        return self.y[self.visits] if name == "train" else self.split(name).y
 
     def split_start(self, name: str) -> np.ndarray:
         """First-layer preactivations of a split under the initial weights ``float32 [n, H]``."""
-        return self._once(("start", name), lambda: self._first(self.split(name).x))
+
+        def make() -> np.ndarray:
+            start = self._first(self.split(name).x)
+            return start[self.visits] if name == "train" else start
+
+        return self._once(("start", name), make)
 
     def cross_gram(self, name: str) -> np.ndarray:
         """Products of a split's rows with the training rows, as in ``gram``: ``float32 [n, N]``."""
         if name == "train":
             return self.gram
-        shift = np.float32(self.head.bias[0])
-        return self._once(("gram", name), lambda: self.split(name).x @ self.x.T + shift)
+
+        def make() -> np.ndarray:
+            products = self.split(name).x @ self.x.T + np.float32(self.head.bias[0])
+            return products.take(self.visits, axis=1)
+
+        return self._once(("gram", name), make)
 
     def _first(self, x: np.ndarray) -> np.ndarray:
         first = self.params["layer_0"]
@@ -86,9 +122,12 @@ class Problem:
             return self._made[key]
 
 
-def gram_matrix(x: np.ndarray, biased: bool) -> np.ndarray:
-    """``x x^T``, plus 1 where a bias is to be absorbed, ``float32 [N, N]``."""
-    gram = x @ x.T
+def gram_matrix(by_feature: np.ndarray, biased: bool) -> np.ndarray:
+    """Products of all pairs of rows of features ``float32 [F, N]``, ``float32 [N, N]``.
+
+    Plus 1 where a bias is to be absorbed.
+    """
+    gram = by_feature.T @ by_feature
     if biased:
         gram += np.float32(1.0)
     return gram

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from typing import TypeVar
+
+from evojax_prune.engine.blas import one_thread_a_product
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -44,7 +47,9 @@ def run_queue(
         if finished is not None:
             finished(1)
 
-    with ThreadPoolExecutor(workers or core_count(), thread_name_prefix="member") as pool:
+    workers = min(workers or core_count(), max(1, len(jobs)))
+    several = one_thread_a_product() if workers > 1 else contextlib.nullcontext()
+    with several, ThreadPoolExecutor(workers, thread_name_prefix="member") as pool:
         futures = [pool.submit(run, i) for i in order]
         try:
             done, _ = wait(futures, return_when=FIRST_EXCEPTION)
