@@ -23,6 +23,7 @@ from experiments.harness.runs import Run
 from experiments.models import TITLES
 
 EVOLVED = "evolved"
+BEST_RANDOM = "best of as many random masks"
 WEIGHT = "weight magnitude, not retrained"
 POLYNOMIAL = baselines.POLYNOMIAL
 COLUMNS = {
@@ -40,7 +41,7 @@ def compare(
     random_masks: int,
     methods: Sequence[str] | None = None,
 ) -> list[tables.Row]:
-    """The baselines of a run (all if no methods are named) and its evolved head; computed once."""
+    """The baselines of a run (all if no methods are named) and its own heads; computed once."""
     settings = {
         "fractions": list(fractions),
         "random_masks": random_masks,
@@ -48,7 +49,11 @@ def compare(
     }
     found = run.once("baselines", settings, lambda: _compare(run, **settings))
     common = tables.run_columns(run)
-    return [*(common | row for row in found), tables.head_row(run, EVOLVED, "best")]
+    own = {BEST_RANDOM: "random", EVOLVED: "best"}
+    return [
+        *(common | row for row in found),
+        *(tables.head_row(run, name, key) for name, key in own.items()),
+    ]
 
 
 def _compare(run: Run, **settings: Any) -> list[tables.Row]:

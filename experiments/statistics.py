@@ -1,11 +1,12 @@
 """Is the evolved head better than each baseline, over seeds and data sets?
 
-    python -m experiments.statistics
+    python -m experiments.statistics [--tables NAME ...]
 
-Reads every table that ``experiments.baselines`` has written. For each prune mode, and apart for
-runs that were selected on test, the evolved head's test accuracy is compared with each baseline's
-by Wilcoxon's signed-rank test (Holm-corrected over the baselines of the mode) and by the Bayesian
-sign and signed-rank tests with a region of practical equivalence (Benavoli et al. 2017).
+Reads every table that ``experiments.baselines`` has written, or those named. For each prune mode,
+and apart for runs that were selected on test, the evolved head's test accuracy is compared with
+each baseline's by Wilcoxon's signed-rank test (Holm-corrected over the baselines of the mode) and
+by the Bayesian sign and signed-rank tests with a region of practical equivalence (Benavoli et al.
+2017).
 
 ``--pairs runs``: a pair a run. Runs on the same data are not independent, which makes p values too
 small. ``--pairs datasets``: a pair a data set, means over its runs, as Demšar (2006) has it; that
@@ -15,7 +16,6 @@ needs many data sets.
 from __future__ import annotations
 
 import argparse
-import csv
 import sys
 from collections import defaultdict
 from collections.abc import Sequence
@@ -31,32 +31,28 @@ from evojax_prune.analysis import (
     summarise,
     wilcoxon,
 )
-from evojax_prune.errors import UserError
 from experiments.baselines import EVOLVED
 from experiments.harness import pictures, tables
 from experiments.harness.command import HOME, finish
+from experiments.harness.written import baseline_tables
 from experiments.models import TITLES
 
 Scores = dict[tuple[str, str], dict[tuple[str, ...], float]]
 """Test accuracy by head and ``at``, then by run."""
 
 
-def read(folder: Path) -> dict[tuple[bool, str], Scores]:
-    """Test accuracies of all tables, by whether they were selected on test, and mode.
+def read(home: Path, names: Sequence[str] | None) -> dict[tuple[bool, str], Scores]:
+    """Test accuracies of the tables, by whether they were selected on test, and mode.
 
     Raises:
-        UserError: there are no tables.
+        UserError: there are no tables, or not those named.
     """
-    files = sorted(folder.glob("*.csv"))
-    if not files:
-        raise UserError(f"no tables in {folder}: run python -m experiments.baselines first")
     found: dict[tuple[bool, str], Scores] = defaultdict(lambda: defaultdict(dict))
-    for file in files:
-        with file.open(encoding="utf-8") as lines:
-            for row in csv.DictReader(lines):
-                key = row["selected_on_test"] == "True", row["mode"]
-                run = (row["features"], row["selection"], row["run"])
-                found[key][row["head"], row["at"]][run] = float(row["test_accuracy"])
+    for rows in baseline_tables(home, names).values():
+        for row in rows:
+            key = row["selected_on_test"] == "True", row["mode"]
+            run = (row["features"], row["selection"], row["run"])
+            found[key][row["head"], row["at"]][run] = float(row["test_accuracy"])
     return found
 
 
@@ -116,7 +112,7 @@ def work(options: argparse.Namespace) -> None:
     """Read the tables, write the tests."""
     rows = [
         {"selected_on_test": on_test, "mode": mode} | row
-        for (on_test, mode), scores in sorted(read(options.home / "baselines").items())
+        for (on_test, mode), scores in sorted(read(options.home, options.tables).items())
         for row in compare(scores, options.pairs, options.rope)
     ]
     path = options.home / "statistics" / f"{options.pairs}-{options.rope:g}"
@@ -126,6 +122,7 @@ def work(options: argparse.Namespace) -> None:
         "Differences of test accuracy, evolved less baseline, mean ± standard deviation; p values "
         "two-sided; Bayesian probabilities that the evolved head is better / equivalent within "
         f"{options.rope:g} / worse.\n",
+        f"Tables: {', '.join(baseline_tables(options.home, options.tables))}.\n",
     ]
     for on_test in sorted({r["selected_on_test"] for r in rows}):
         own = [r for r in rows if r["selected_on_test"] == on_test]
@@ -189,6 +186,7 @@ def main(args: Sequence[str] | None = None) -> int:
         allow_abbrev=False,
     )
     parser.add_argument("--home", type=Path, default=HOME, help="runs and results (%(default)s)")
+    parser.add_argument("--tables", nargs="+", metavar="NAME", help="only these (all)")
     parser.add_argument("--pairs", choices=("runs", "datasets"), default="runs")
     parser.add_argument(
         "--rope",

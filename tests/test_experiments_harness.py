@@ -18,6 +18,7 @@ from experiments import (
     models,
     published,
     statistics,
+    summary,
 )
 from experiments.harness import command, runs, tables
 
@@ -80,7 +81,7 @@ def test_models_runs_once_and_tells_what_it_ran(
     assert capsys.readouterr().out.count("Feature selection") == 2
 
 
-def test_baselines_then_statistics(words: list[str]) -> None:
+def test_baselines_then_statistics(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     few = ["--seeds", "0", "1", "--fractions", "--masks", "2"]
     assert baselines.main([*words, *few]) == 0
     rows = rows_of(home(words) / "baselines")
@@ -98,6 +99,15 @@ def test_baselines_then_statistics(words: list[str]) -> None:
     )
     mean = np.mean([evolved[s] - dense[s] for s in evolved])
     assert float(one["difference"]) == pytest.approx(mean)
+
+    capsys.readouterr()
+    assert summary.main(["--home", str(home(words))]) == 0
+    cells = [c.strip() for c in capsys.readouterr().out.splitlines()[2].split("|")]
+    ahead = sum(evolved[s] > dense[s] for s in evolved)
+    assert cells[4] == f"{np.mean(list(dense.values())):.3f} ({ahead}/2)"
+    for reader in (summary, statistics):
+        assert reader.main(["--home", str(home(words)), "--tables", "none"]) == 2
+    assert "no table none" in capsys.readouterr().err
 
 
 def test_backbones_and_convergence(words: list[str]) -> None:
