@@ -64,6 +64,20 @@ def test_members_do_not_depend_on_their_company():
     assert alone.epochs[0] == together.epochs[1]
 
 
+@pytest.mark.skipif(not native.available(), reason=native.why_unavailable())
+@pytest.mark.parametrize("engine", ["native-dual", "native-primal"])
+def test_native_members_alone_have_the_very_numbers_they_have_in_company(engine):
+    splits = make_splits(rows=300, features=500)
+    head = make_head("features", splits)
+    masks = decode(np.random.default_rng(0).random((3, 500)) < 0.5, head, "features")
+    together = fit_population(masks, splits, PROTOCOL, head=head, engine=engine)
+    for m in range(3):
+        alone = fit_population(masks[[m]], splits, PROTOCOL, head=head, engine=engine)
+        assert alone.loss[0] == together.loss[m]
+        for name in together.cross_entropy:
+            assert alone.cross_entropy[name][0] == together.cross_entropy[name][m]
+
+
 def test_members_stop_each_for_itself():
     fits = fit_population(MASKS, SPLITS, PROTOCOL, head=HEAD, engine="vmap-dual")
     single = [

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
@@ -47,9 +46,9 @@ def run_queue(
         if finished is not None:
             finished(1)
 
-    workers = min(workers or core_count(), max(1, len(jobs)))
-    several = one_thread_a_product() if workers > 1 else contextlib.nullcontext()
-    with several, ThreadPoolExecutor(workers, thread_name_prefix="member") as pool:
+    threads = ThreadPoolExecutor(workers or core_count(), thread_name_prefix="member")
+    # Also for a single job: its numbers must not depend on how many others there are.
+    with one_thread_a_product(), threads as pool:
         futures = [pool.submit(run, i) for i in order]
         try:
             done, _ = wait(futures, return_when=FIRST_EXCEPTION)
