@@ -1,12 +1,14 @@
 """Member-epochs a second of the engine and of five other ways to train the same heads.
 
     python -m experiments.engine_speed [--quick] [--contenders engine "plain JAX" ...]
+    python -m experiments.engine_speed --table FILE.json ...
 
 Everything is measured in one run: after a warm-up call each, the contenders of a case take turns,
 and the medians of their rates stand side by side. Slow contenders train fewer members a turn (the
 table says how many); all train the same heads for the same epochs on the same minibatches. The
 last columns give the engine's share of the machine's ceilings, measured in the same run, for the
-operations and bytes that the chosen paths need.
+operations and bytes that the chosen paths need. ``--table`` measures nothing: it lays out what
+earlier runs wrote as one Markdown table.
 """
 
 from __future__ import annotations
@@ -177,6 +179,24 @@ def header(names: list[str]) -> str:
     return " ".join([*case, *(f"{name:>{WIDTH}}" for name in names), f"{'of GEMM':>8}"])
 
 
+def markdown(files: list[Path]) -> str:
+    """The cases of several files as one table."""
+    rows = [row for file in files for row in json.loads(file.read_text())["cases"]]
+    names = [name for name in CONTENDERS if any(name in row["rate"] for row in rows)]
+    head = ["mode", "F", "N", "P", "density", *names, "of GEMM"]
+    lines = [head, ["---"] + ["---:"] * (len(head) - 1), *(_cells(row, names) for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _cells(row: dict, names: list[str]) -> list[str]:
+    cells = [f"`{row['mode']}`", f"{row['features']:,}", f"{row['rows']:,}"]
+    cells += [str(row["members"]), str(row["density"])]
+    for name in names:
+        ratio = f" ({row['ratio'][name]:.1f}×)" if name in row["ratio"] else ""
+        cells.append(f"{row['rate'][name]:.3g}{ratio}" if name in row["rate"] else "–")
+    return [*cells, f"{row['of gemm ceiling']:.0%}"]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--contenders", nargs="+", default=list(CONTENDERS), choices=CONTENDERS)
@@ -186,7 +206,11 @@ def main() -> None:
     parser.add_argument("--members", type=int, nargs="+", help="only cases of so many members")
     parser.add_argument("--quick", action="store_true", help="the six shapes at density 0.5 only")
     parser.add_argument("--output", type=Path, default=Path("runs/engine_speed.json"))
+    parser.add_argument("--table", type=Path, nargs="+", metavar="FILE", help="of earlier runs")
     options = parser.parse_args()
+    if options.table:
+        print(markdown(options.table))
+        return
     names = ["engine", *(n for n in options.contenders if n != "engine")]
     cases = [(*shape, 30, 0.5) for shape in SHAPES]
     if not options.quick:
