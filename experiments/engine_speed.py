@@ -61,7 +61,7 @@ MEMBERS_A_TURN = {
 """Members a contender trains a turn, where not as many as the case has."""
 
 MANY_ROWS = 500
-FEWER_A_TURN = {"naive vmap": 2, "torch threads": 4, "torch processes": 4}
+FEWER_A_TURN = {"naive vmap": 2, "torch threads": 4}
 """The same above MANY_ROWS training rows, where a member takes seconds."""
 
 
