@@ -209,7 +209,10 @@ def main() -> None:
     parser.add_argument("--table", type=Path, nargs="+", metavar="FILE", help="of earlier runs")
     options = parser.parse_args()
     if options.table:
-        print(markdown(options.table))
+        try:
+            print(markdown(options.table))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            parser.error(f"--table takes files that --output has written: {error}")
         return
     names = ["engine", *(n for n in options.contenders if n != "engine")]
     cases = [(*shape, 30, 0.5) for shape in SHAPES]
