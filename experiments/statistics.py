@@ -18,7 +18,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -33,22 +33,18 @@ from evojax_prune.analysis import (
 )
 from experiments.baselines import EVOLVED
 from experiments.harness import pictures, tables
-from experiments.harness.command import HOME, finish
-from experiments.harness.written import baseline_tables
+from experiments.harness.command import finish
+from experiments.harness.written import baseline_tables, table_parser
 from experiments.models import TITLES
 
 Scores = dict[tuple[str, str], dict[tuple[str, ...], float]]
 """Test accuracy by head and ``at``, then by run."""
 
 
-def read(home: Path, names: Sequence[str] | None) -> dict[tuple[bool, str], Scores]:
-    """Test accuracies of the tables, by whether they were selected on test, and mode.
-
-    Raises:
-        UserError: there are no tables, or not those named.
-    """
+def by_mode(written: Iterable[list[dict[str, str]]]) -> dict[tuple[bool, str], Scores]:
+    """Test accuracies of the tables, by whether they were selected on test, and mode."""
     found: dict[tuple[bool, str], Scores] = defaultdict(lambda: defaultdict(dict))
-    for rows in baseline_tables(home, names).values():
+    for rows in written:
         for row in rows:
             key = row["selected_on_test"] == "True", row["mode"]
             run = (row["features"], row["selection"], row["run"])
@@ -110,9 +106,10 @@ def compare(scores: Scores, pairs: str, rope: float) -> list[tables.Row]:
 
 def work(options: argparse.Namespace) -> None:
     """Read the tables, write the tests."""
+    written = baseline_tables(options.home, options.tables)
     rows = [
         {"selected_on_test": on_test, "mode": mode} | row
-        for (on_test, mode), scores in sorted(read(options.home, options.tables).items())
+        for (on_test, mode), scores in sorted(by_mode(written.values()).items())
         for row in compare(scores, options.pairs, options.rope)
     ]
     path = options.home / "statistics" / f"{options.pairs}-{options.rope:g}"
@@ -122,7 +119,7 @@ def work(options: argparse.Namespace) -> None:
         "Differences of test accuracy, evolved less baseline, mean ± standard deviation; p values "
         "two-sided; Bayesian probabilities that the evolved head is better / equivalent within "
         f"{options.rope:g} / worse.\n",
-        f"Tables: {', '.join(baseline_tables(options.home, options.tables))}.\n",
+        f"Tables: {', '.join(written)}.\n",
     ]
     for on_test in sorted({r["selected_on_test"] for r in rows}):
         own = [r for r in rows if r["selected_on_test"] == on_test]
@@ -180,13 +177,9 @@ def _picture(path: Path, rows: list[tables.Row]) -> None:
 
 def main(args: Sequence[str] | None = None) -> int:
     """The command; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m experiments.statistics",
-        description="Is the evolved head better than each baseline, over seeds and data sets?",
-        allow_abbrev=False,
+    parser = table_parser(
+        "statistics", "Is the evolved head better than each baseline, over seeds and data sets?"
     )
-    parser.add_argument("--home", type=Path, default=HOME, help="runs and results (%(default)s)")
-    parser.add_argument("--tables", nargs="+", metavar="NAME", help="only these (all)")
     parser.add_argument("--pairs", choices=("runs", "datasets"), default="runs")
     parser.add_argument(
         "--rope",

@@ -12,13 +12,12 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from evojax_prune.analysis import summarise
 from experiments.baselines import BEST_RANDOM, COLUMNS, EVOLVED
 from experiments.harness import tables
-from experiments.harness.command import HOME, finish
-from experiments.harness.written import baseline_tables
+from experiments.harness.command import finish
+from experiments.harness.written import baseline_tables, table_parser
 
 HEADS = {
     "Dense": ("dense",),
@@ -84,13 +83,9 @@ def work(options: argparse.Namespace) -> None:
 
 def main(args: Sequence[str] | None = None) -> int:
     """The command; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m experiments.summary",
-        description="Evolved heads beside all baselines, a line a data set and mode.",
-        allow_abbrev=False,
+    parser = table_parser(
+        "summary", "Evolved heads beside all baselines, a line a data set and mode."
     )
-    parser.add_argument("--home", type=Path, default=HOME, help="runs and results (%(default)s)")
-    parser.add_argument("--tables", nargs="+", metavar="NAME", help="only these (all)")
     return finish(lambda: work(parser.parse_args(args)))
 
 

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+import argparse
 import csv
 from collections.abc import Sequence
 from pathlib import Path
 
 from evojax_prune.errors import UserError
+from experiments.harness.command import HOME
+
+
+def table_parser(name: str, description: str) -> argparse.ArgumentParser:
+    """Flags of a command that reads such tables."""
+    parser = argparse.ArgumentParser(
+        prog=f"python -m experiments.{name}", description=description, allow_abbrev=False
+    )
+    parser.add_argument("--home", type=Path, default=HOME, help="runs and results (%(default)s)")
+    parser.add_argument("--tables", nargs="+", metavar="NAME", help="only these (all)")
+    return parser
 
 
 def baseline_tables(
