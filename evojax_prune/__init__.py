@@ -12,15 +12,17 @@ from typing import TYPE_CHECKING
 from evojax_prune.version import __version__
 
 if TYPE_CHECKING:
-    from evojax_prune.config import RunConfig
+    from evojax_prune.cli.config import RunConfig
+    from evojax_prune.core.errors import UserError
+    from evojax_prune.core.flax_head import Head
+    from evojax_prune.core.head import HeadSpec, head_spec
+    from evojax_prune.core.masks import Masks
+    from evojax_prune.core.protocol import Protocol
+    from evojax_prune.core.pruning import decode
+    from evojax_prune.core.splits import FeatureSplits, Split
     from evojax_prune.engine import fit_population
-    from evojax_prune.errors import UserError
     from evojax_prune.features import extract_features
-    from evojax_prune.heads import Head, HeadSpec, head_spec
-    from evojax_prune.masks import Masks, decode
-    from evojax_prune.protocol import Protocol
-    from evojax_prune.run import load_splits, prune
-    from evojax_prune.splits import FeatureSplits, Split
+    from evojax_prune.run.main import load_splits, prune
 
 __all__ = [
     "FeatureSplits",
@@ -41,20 +43,20 @@ __all__ = [
 ]
 
 _HOMES = {
-    "FeatureSplits": "splits",
-    "Head": "heads",
-    "HeadSpec": "heads",
-    "Masks": "masks",
-    "Protocol": "protocol",
-    "RunConfig": "config",
-    "Split": "splits",
-    "UserError": "errors",
-    "decode": "masks",
+    "FeatureSplits": "core.splits",
+    "Head": "core.flax_head",
+    "HeadSpec": "core.head",
+    "Masks": "core.masks",
+    "Protocol": "core.protocol",
+    "RunConfig": "cli.config",
+    "Split": "core.splits",
+    "UserError": "core.errors",
+    "decode": "core.pruning",
     "extract_features": "features",
     "fit_population": "engine",
-    "head_spec": "heads",
-    "load_splits": "run",
-    "prune": "run",
+    "head_spec": "core.head",
+    "load_splits": "run.main",
+    "prune": "run.main",
 }
 
 

@@ -15,7 +15,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from evojax_prune import baselines, pipeline
+from evojax_prune import baselines
+from evojax_prune.methods import pipeline
 from experiments import published
 from experiments.harness import pictures, tables
 from experiments.harness.command import Experiment, finish, parse

@@ -20,10 +20,10 @@ from typing import Any
 
 import numpy as np
 
-from evojax_prune import pipeline
 from evojax_prune.analysis import bayesian_signed_rank_test, holm, summarise, wilcoxon
-from evojax_prune.config import RunConfig
-from evojax_prune.errors import UserError
+from evojax_prune.cli.config import RunConfig
+from evojax_prune.core.errors import UserError
+from evojax_prune.methods import pipeline
 from evojax_prune.search.result import best_first
 from experiments.harness import pictures, tables
 from experiments.harness.command import Experiment, finish, parse

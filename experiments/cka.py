@@ -19,9 +19,10 @@ import numpy as np
 
 from evojax_prune.analysis import closest, hamming, minibatch_cka
 from evojax_prune.analysis.class_relevance import left_out
-from evojax_prune.heads import SPARSE_LAYERS, Params
-from evojax_prune.masks import Masks, apply_mask
-from evojax_prune.report.export import CompactHead, compact_head
+from evojax_prune.core.compact_head import CompactHead, compact_head
+from evojax_prune.core.head import Params
+from evojax_prune.core.masks import Masks, apply_mask
+from evojax_prune.core.mode import MODES
 from experiments import published
 from experiments.harness import pictures, tables
 from experiments.harness.command import Experiment, finish, parse
@@ -75,7 +76,7 @@ def _views(
     pruned = [apply_mask(own, masks, i) for i, own in enumerate(params)]
     views = {
         f"weights of layer {layer + 1}": [own[f"layer_{layer}"]["kernel"] for own in pruned]
-        for layer in SPARSE_LAYERS[mode]
+        for layer in MODES[mode].sparse
     }
     views["activations"] = [_hidden(compact_head(own, masks, i), x) for i, own in enumerate(params)]
     return views

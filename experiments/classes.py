@@ -14,8 +14,8 @@ import sys
 from collections.abc import Sequence
 
 from evojax_prune.analysis import added_in_turn, left_out, share_of
-from evojax_prune.errors import UserError
-from evojax_prune.splits import FeatureSplits
+from evojax_prune.core.errors import UserError
+from evojax_prune.core.splits import FeatureSplits
 from experiments import published
 from experiments.harness import pictures, tables
 from experiments.harness.command import Experiment, finish, parse

@@ -29,10 +29,11 @@ from typing import Any
 
 import numpy as np
 
-from evojax_prune.heads import head_spec
-from evojax_prune.masks import decode, genome_length
-from evojax_prune.protocol import Protocol
-from evojax_prune.search import options as genetics
+from evojax_prune.core.head import head_spec
+from evojax_prune.core.mode import MODES
+from evojax_prune.core.protocol import Protocol
+from evojax_prune.core.pruning import Pruning, decode
+from evojax_prune.search.strategies import options as genetics
 from experiments.contenders import Case, keras_fit
 from experiments.engine_speed import CLASSES, make_splits
 
@@ -69,7 +70,7 @@ def seconds_an_image(backbone: str, size: int, batches: int) -> tuple[float, int
 def seconds_an_epoch(mode: str, features: int, rows: int) -> float:
     """Time of an epoch of Keras's ``fit``, compiled, at density one half."""
     splits, head = make_splits(rows, features), head_spec(mode, features, CLASSES)
-    genomes = np.random.default_rng(0).random((1, genome_length(head, mode))) < 0.5
+    genomes = np.random.default_rng(0).random((1, Pruning(head, MODES[mode]).genome_length)) < 0.5
     times = []
     for epochs in (2, 6):
         case = Case(splits, head, decode(genomes, head, mode), Protocol(epochs=epochs, patience=0))

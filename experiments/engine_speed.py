@@ -22,13 +22,14 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from evojax_prune.core.head import head_spec
+from evojax_prune.core.mode import MODES
+from evojax_prune.core.protocol import Protocol
+from evojax_prune.core.pruning import Pruning, decode
+from evojax_prune.core.splits import FeatureSplits, Split
 from evojax_prune.engine import plan as planning
 from evojax_prune.engine.members import activity
 from evojax_prune.engine.problem import prepare
-from evojax_prune.heads import head_spec
-from evojax_prune.masks import decode, genome_length
-from evojax_prune.protocol import Protocol
-from evojax_prune.splits import FeatureSplits, Split
 from experiments.ceiling import measure
 from experiments.contenders import CONTENDERS, Case
 
@@ -85,7 +86,7 @@ def make_case(
     splits = make_splits(rows, features)
     head = head_spec(mode, features, CLASSES)
     rng = np.random.default_rng(1)
-    length = genome_length(head, mode)
+    length = Pruning(head, MODES[mode]).genome_length
     densities = np.full((members, 1), density) if density else _uniform(rng, members)
     masks = decode(rng.random((members, length)) < densities, head, mode)
     return Case(splits, head, masks, Protocol(epochs=epochs, patience=0))

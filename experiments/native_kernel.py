@@ -26,9 +26,9 @@ os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false")
 
 import numpy as np
 
+from evojax_prune.core.protocol import Protocol
 from evojax_prune.engine import native
 from evojax_prune.engine.native.member import Pair
-from evojax_prune.protocol import Protocol
 
 BATCH = 32
 RECIPE = Protocol(epochs=10**9, patience=0, batch_size=BATCH)

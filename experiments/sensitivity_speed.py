@@ -26,7 +26,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from evojax_prune.heads import HeadSpec, Params, init_params
+from evojax_prune.core.head import HeadSpec, Params, init_params
 from evojax_prune.sensitivity import power_mean, sensitivities
 from evojax_prune.sensitivity.jacobian import jacobian, outputs
 from evojax_prune.sensitivity.norms import StreamedPowerMeans, chunk_power_sums

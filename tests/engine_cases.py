@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from evojax_prune.heads import HeadSpec, head_spec
-from evojax_prune.masks import Masks, decode, genome_length
-from evojax_prune.splits import FeatureSplits, Split
+from evojax_prune.core.head import HeadSpec, head_spec
+from evojax_prune.core.masks import Masks
+from evojax_prune.core.mode import MODES
+from evojax_prune.core.pruning import Pruning, decode
+from evojax_prune.core.splits import FeatureSplits, Split
 
 
 def make_splits(
@@ -33,7 +35,7 @@ def make_head(mode: str, splits: FeatureSplits, widths: tuple[int, ...] | None =
 def make_masks(head: HeadSpec, mode: str, grain: str = "neurons", seed: int = 0) -> Masks:
     """All on, nearly all on, one bit on, all off."""
     rng = np.random.default_rng(seed)
-    length = genome_length(head, mode, grain)
+    length = Pruning(head, MODES[mode], grain).genome_length
     genomes = np.stack(
         [
             np.ones(length, bool),

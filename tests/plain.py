@@ -11,11 +11,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from evojax_prune.core.flax_head import Head
+from evojax_prune.core.head import HeadSpec, Params, init_params
+from evojax_prune.core.masks import Masks, kernel_masks
+from evojax_prune.core.protocol import Protocol
+from evojax_prune.core.splits import FeatureSplits
 from evojax_prune.engine.batches import epoch_order
-from evojax_prune.heads import Head, HeadSpec, Params, init_params
-from evojax_prune.masks import Masks, kernel_masks
-from evojax_prune.protocol import Protocol
-from evojax_prune.splits import FeatureSplits
 
 
 @dataclasses.dataclass

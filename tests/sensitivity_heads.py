@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from evojax_prune.heads import HeadSpec, init_params
+from evojax_prune.core.head import HeadSpec, init_params
 
 SPEC = HeadSpec(11, (7, 5), 4, (True, False, True))
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evojax_prune.analysis import added_in_turn, left_out, share_of, with_classes
-from evojax_prune.splits import FeatureSplits, Split
+from evojax_prune.core.splits import FeatureSplits, Split
 
 NAMES = ("ant", "bee", "cat", "dog")
 

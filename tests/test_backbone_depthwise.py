@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax import lax
 
-from evojax_prune.backbones.depthwise import shifted_depthwise
+from evojax_prune.features.backbones.depthwise import shifted_depthwise
 
 NHWC = ("NHWC", "HWIO", "NHWC")
 

@@ -13,9 +13,9 @@ import jax
 import numpy as np
 import pytest
 
-from evojax_prune import backbones
-from evojax_prune.backbones import keras_networks
-from evojax_prune.errors import UserError
+from evojax_prune.core.errors import UserError
+from evojax_prune.features import backbones
+from evojax_prune.features.backbones import keras_networks
 
 pytestmark = [
     pytest.mark.skipif(importlib.util.find_spec("keras") is None, reason="keras is not installed"),
@@ -144,7 +144,7 @@ def test_the_list_is_that_of_keras(keras: Any) -> None:
 
 def test_keras_is_set_to_jax_before_it_is_imported() -> None:
     code = (
-        "from evojax_prune.backbones import keras_networks;"
+        "from evojax_prune.features.backbones import keras_networks;"
         "print(keras_networks._import_keras('vgg16').backend.backend())"
     )
     done = subprocess.run(

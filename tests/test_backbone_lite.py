@@ -10,10 +10,10 @@ import torch_files
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evojax_prune import backbones
-from evojax_prune.backbones import lite, registry
-from evojax_prune.backbones.torch_file import load_tensors
-from evojax_prune.errors import UserError
+from evojax_prune.core.errors import UserError
+from evojax_prune.features import backbones
+from evojax_prune.features.backbones import lite, registry
+from evojax_prune.features.backbones.torch_file import load_tensors
 
 
 def needs_weights(name: str) -> None:

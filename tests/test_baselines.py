@@ -9,14 +9,14 @@ from plain import fit_plain
 from evojax_prune import baselines
 from evojax_prune.baselines import scores
 from evojax_prune.baselines.methods import METHODS, Dense
-from evojax_prune.baselines.parts import part_lengths
-from evojax_prune.errors import UserError
-from evojax_prune.heads import HeadSpec, head_spec, init_params
-from evojax_prune.masks import decode, dense_masks, genome_length
-from evojax_prune.protocol import Protocol
-from evojax_prune.splits import FeatureSplits, Split
+from evojax_prune.core.errors import UserError
+from evojax_prune.core.head import HeadSpec, head_spec, init_params
+from evojax_prune.core.masks import dense_masks
+from evojax_prune.core.mode import MODES
+from evojax_prune.core.protocol import Protocol
+from evojax_prune.core.pruning import Pruning, decode
+from evojax_prune.core.splits import FeatureSplits, Split
 
-MODES = ("features", "fc1", "fc2", "both")
 PROTOCOL = Protocol(epochs=4, batch_size=8, learning_rate=0.05)
 FEATURES, CLASSES = 8, 3
 TRIED = ("weight magnitude", "outgoing weights", "outgoing weights, not retrained")
@@ -40,29 +40,33 @@ def spec(mode: str) -> HeadSpec:
     return head_spec(mode, FEATURES, CLASSES, (6,) if mode == "features" else (6, 5))
 
 
+def pruning(mode: str, grain: str = "neurons") -> Pruning:
+    return Pruning(spec(mode), MODES[mode], grain)
+
+
 def method(name: str) -> object:
     return next(m for m in METHODS if m.name == name)
 
 
 def dense(mode: str, grain: str = "neurons") -> Dense:
     data = splits()
-    return Dense(data.train, spec(mode), mode, grain, 3, init_params(spec(mode), 3))
+    return Dense(data.train, pruning(mode, grain), 3, init_params(spec(mode), 3))
 
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("grain", ["neurons", "connections"])
 def test_parts_make_up_the_genome(mode: str, grain: str) -> None:
-    lengths = part_lengths(spec(mode), mode, grain)
-    assert sum(lengths) == genome_length(spec(mode), mode, grain)
+    lengths = pruning(mode, grain).parts
+    assert sum(lengths) == pruning(mode, grain).genome_length
     genome = np.concatenate([np.arange(n) < round(0.3 * n) for n in lengths])
-    fractions = baselines.part_fractions(genome, spec(mode), mode, grain)
+    fractions = pruning(mode, grain).fractions(genome)
     np.testing.assert_allclose(fractions, [round(0.3 * n) / n for n in lengths])
 
 
 @pytest.mark.parametrize("mode", MODES)
 def test_magnitude_pruning_keeps_the_largest_weights_of_each_layer(mode: str) -> None:
     known = dense(mode)
-    keep = tuple(0.4 + 0.2 * i for i in range(len(part_lengths(known.head, mode, "connections"))))
+    keep = tuple(0.4 + 0.2 * i for i in range(len(known.pruning.parts)))
     chosen = method("weight magnitude")
     masks = chosen.masks(chosen.rank(known, 1)(keep), known)
     pruned = [i for i, c in enumerate(masks.connections) if c is not None]
@@ -117,10 +121,8 @@ def test_the_table_is_what_training_each_head_alone_gives(mode: str) -> None:
     told: list[int] = []
     tried = (*TRIED, baselines.RANDOM) if mode == "both" else baselines.method_names(mode)
     few = {"fractions": (0.75,), "random_masks": 2, "methods": tried}
-    rows = baselines.compare(
-        data, head, mode, "neurons", PROTOCOL, 0.5, 3, **few, progress=told.append
-    )
-    assert sum(told) == baselines.count_heads(mode, 0.5, **few)
+    rows = baselines.compare(data, pruning(mode), PROTOCOL, 0.5, 3, **few, progress=told.append)
+    assert sum(told) == baselines.count_heads(pruning(mode), 0.5, **few)
     names = [r.name for r in rows if r.at == "same"]
     assert names == [
         f"{baselines.RANDOM}, mean",
@@ -133,8 +135,8 @@ def test_the_table_is_what_training_each_head_alone_gives(mode: str) -> None:
     assert rows[0].test_accuracy == pytest.approx(_accuracy(whole, dense_masks(head), data, head))
     assert rows[0].parameters == head.parameters
 
-    known = Dense(data.train, head, mode, "neurons", 3, whole.params)
-    half = (0.5,) * len(part_lengths(head, mode, "neurons"))
+    known = Dense(data.train, pruning(mode), 3, whole.params)
+    half = (0.5,) * len(known.pruning.parts)
     for name in TRIED:
         chosen = method(name)
         masks = chosen.masks(chosen.rank(known, 2)(half), known)
@@ -152,19 +154,17 @@ def _accuracy(fit, masks, data: FeatureSplits, head: HeadSpec) -> float:
 
 
 def test_folds_rank_by_their_own_rows_and_are_averaged() -> None:
-    folds, head = [splits(0), splits(1)], spec("features")
+    folds, pruned = [splits(0), splits(1)], pruning("features")
     wanted = {"methods": ["outgoing weights"], "fractions": ()}
-    both = baselines.compare(folds, head, "features", "neurons", PROTOCOL, 0.5, **wanted)
-    alone = [
-        baselines.compare(f, head, "features", "neurons", PROTOCOL, 0.5, **wanted) for f in folds
-    ]
+    both = baselines.compare(folds, pruned, PROTOCOL, 0.5, **wanted)
+    alone = [baselines.compare(f, pruned, PROTOCOL, 0.5, **wanted) for f in folds]
     for row, *each in zip(both, *alone, strict=True):
         assert row.test_accuracy == pytest.approx(np.mean([r.test_accuracy for r in each]))
 
 
 def test_bad_requests_are_refused() -> None:
     def compare(fraction: float = 0.5, **more: object) -> None:
-        baselines.compare(splits(), spec("fc1"), "fc1", "neurons", PROTOCOL, fraction, **more)
+        baselines.compare(splits(), pruning("fc1"), PROTOCOL, fraction, **more)
 
     with pytest.raises(UserError, match="unknown baseline 'forest'"):
         compare(methods=["forest"])
@@ -180,4 +180,6 @@ def test_random_masks_follow_the_grain() -> None:
     known, chosen = dense("features", "connections"), method(baselines.RANDOM)
     masks = chosen.masks(chosen.rank(known, 2)((0.5,)), known)
     assert masks.connections[0].sum((1, 2)).tolist() == [24, 24]
-    assert decode(np.ones((1, 48), bool), known.head, "features", "connections").features.all()
+    assert decode(
+        np.ones((1, 48), bool), known.pruning.spec, "features", "connections"
+    ).features.all()

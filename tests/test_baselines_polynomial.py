@@ -9,10 +9,10 @@ from plain import fit_plain
 from test_baselines import splits
 
 from evojax_prune.baselines import Ramp, prune_gradually
+from evojax_prune.core.head import HeadSpec, head_spec, init_params
+from evojax_prune.core.masks import dense_masks
+from evojax_prune.core.protocol import Protocol
 from evojax_prune.engine.batches import epoch_order
-from evojax_prune.heads import HeadSpec, head_spec, init_params
-from evojax_prune.masks import dense_masks
-from evojax_prune.protocol import Protocol
 
 DATA = splits()
 

@@ -12,9 +12,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from evojax_prune import cli, config, protocol, words
-from evojax_prune.config import RunConfig
-from evojax_prune.errors import UserError
+from evojax_prune.cli import config
+from evojax_prune.cli import flags as cli
+from evojax_prune.cli.config import RunConfig
+from evojax_prune.core import protocol
+from evojax_prune.core.errors import UserError
+from evojax_prune.core.mode import MODES, ModeName
 
 
 def refusal(*args: str) -> str:
@@ -184,7 +187,7 @@ def test_an_empty_file_changes_nothing(file: Path) -> None:
 def test_help_is_quick_grouped_and_complete() -> None:
     """Within 2 seconds, without JAX; every option with its default."""
     program = (
-        "import sys; from evojax_prune.run import main\n"
+        "import sys; from evojax_prune.run.main import main\n"
         "try: main(['--help'])\n"
         "finally: assert not {'jax', 'flax', 'keras', 'sklearn'} & sys.modules.keys()"
     )
@@ -222,9 +225,8 @@ def test_the_groups_hold_every_option_once() -> None:
     assert sorted(n for n in own if n != "model_config") == sorted(RunConfig.model_fields)
 
 
-def test_the_words_are_the_engines() -> None:
-    heads = pytest.importorskip("evojax_prune.heads")
-    assert set(heads.SPARSE_LAYERS) == set(typing.get_args(words.Mode))
+def test_the_modes_are_those_of_the_core() -> None:
+    assert tuple(MODES) == typing.get_args(ModeName)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
-from evojax_prune.data.decode import UnreadableImageError, check_header, decode_image
+from evojax_prune.data.decoding import UnreadableImageError, check_header, decode_image
 
 RED, BLUE, WHITE = (255, 0, 0), (0, 0, 255), (255, 255, 255)
 

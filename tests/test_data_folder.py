@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from evojax_prune.core.errors import UserError
 from evojax_prune.data import identify, load_images
-from evojax_prune.errors import UserError
 
 
 def paint(path: Path, level: int = 0) -> None:

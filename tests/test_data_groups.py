@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from evojax_prune.core.errors import UserError
 from evojax_prune.data import group_names, load_images
-from evojax_prune.data.groups import check_overlap
-from evojax_prune.errors import UserError
+from evojax_prune.data.splitting.groups import check_overlap
 
 
 def test_captures_are_joined() -> None:

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from evojax_prune.core.errors import UserError
+from evojax_prune.core.splits import FeatureSplits, Split
 from evojax_prune.data import FeatureTable, make_splits
-from evojax_prune.errors import UserError
-from evojax_prune.splits import FeatureSplits, Split
 
 SELECTIONS = st.sampled_from(["holdout", "test-half", "test", "kfold"])
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from evojax_prune.core.errors import UserError
 from evojax_prune.data import load_features_file
-from evojax_prune.errors import UserError
 
 
 def arrays(**changed: Any) -> dict[str, Any]:

@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from evojax_prune.core.errors import UserError
 from evojax_prune.data import dataset_kind, identify, load_images
-from evojax_prune.data.prepared import find_prepared
-from evojax_prune.errors import UserError
+from evojax_prune.data.sources.tfds_prepared import find_prepared
 
 
 @pytest.fixture(scope="session")

@@ -17,10 +17,10 @@ import jax
 import numpy as np
 from evojax_prune.engine import fit_population
 from evojax_prune.engine.compilation import keep_compiled
-from evojax_prune.heads import head_spec
-from evojax_prune.masks import decode
-from evojax_prune.protocol import Protocol
-from evojax_prune.splits import FeatureSplits, Split
+from evojax_prune.core.head import head_spec
+from evojax_prune.core.pruning import decode
+from evojax_prune.core.protocol import Protocol
+from evojax_prune.core.splits import FeatureSplits, Split
 
 hits = []
 jax.monitoring.register_event_listener(lambda event, **_: hits.append(event))

@@ -11,11 +11,12 @@ import pytest
 from engine_cases import make_head, make_masks, make_splits
 from plain import fit_plain
 
+from evojax_prune.core.head import head_spec, init_params
+from evojax_prune.core.masks import dense_masks, kernel_masks
+from evojax_prune.core.protocol import Protocol
+from evojax_prune.core.pruning import decode
 from evojax_prune.engine import fit_population, native
 from evojax_prune.engine.batches import epoch_order
-from evojax_prune.heads import head_spec, init_params
-from evojax_prune.masks import decode, dense_masks, kernel_masks
-from evojax_prune.protocol import Protocol
 
 PROTOCOL = Protocol(epochs=30, learning_rate=1e-2, decay=1e-3)
 SPLITS = make_splits()

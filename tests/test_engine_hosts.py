@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 from engine_cases import make_head, make_masks, make_splits
 
+from evojax_prune.core.protocol import Protocol
 from evojax_prune.engine import fit_population, plan
-from evojax_prune.protocol import Protocol
 
 PROGRAM = """
 import json, sys
@@ -22,7 +22,7 @@ port, rank, out = sys.argv[1:]
 jax.distributed.initialize(f"127.0.0.1:{port}", num_processes=2, process_id=int(rank))
 from engine_cases import make_head, make_masks, make_splits
 from evojax_prune.engine import fit_population, plan
-from evojax_prune.protocol import Protocol
+from evojax_prune.core.protocol import Protocol
 plan.BLOCKS = (1,)
 splits = make_splits()
 head = make_head("both", splits)

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 
+from evojax_prune.core.protocol import Protocol
 from evojax_prune.engine import native
-from evojax_prune.protocol import Protocol
 
 pytestmark = pytest.mark.skipif(not native.available(), reason=native.why_unavailable())
 examples = settings(

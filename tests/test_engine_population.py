@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 from engine_cases import make_head, make_masks, make_splits
 
+from evojax_prune.core.errors import UserError
+from evojax_prune.core.masks import dense_masks
+from evojax_prune.core.protocol import Protocol
+from evojax_prune.core.pruning import decode
+from evojax_prune.core.splits import FeatureSplits, Split
 from evojax_prune.engine import fit_population, native, plan, vmapped
 from evojax_prune.engine.compilation import compiled_so_far
 from evojax_prune.engine.workers import run_queue
-from evojax_prune.errors import UserError
-from evojax_prune.masks import decode, dense_masks
-from evojax_prune.protocol import Protocol
-from evojax_prune.splits import FeatureSplits, Split
 
 SPLITS = make_splits()
 PROTOCOL = Protocol(epochs=12, learning_rate=1e-2, patience=2, min_delta=0.02)
@@ -186,8 +187,9 @@ def test_adam_equals_optax_on_the_masked_head():
     import optax
     from plain import _layer_masks
 
+    from evojax_prune.core.flax_head import Head
+    from evojax_prune.core.head import init_params
     from evojax_prune.engine.batches import epoch_order
-    from evojax_prune.heads import Head, init_params
 
     protocol = dataclasses.replace(PROTOCOL, epochs=2, optimizer="adam", decay=0.0)
     fits = fit_population(MASKS[[1]], SPLITS, protocol, head=HEAD, return_params=True)

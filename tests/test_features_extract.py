@@ -13,10 +13,9 @@ import pytest
 from PIL import Image
 
 import evojax_prune
-from evojax_prune import backbones
-from evojax_prune.backbones.backbone import Backbone
-from evojax_prune.errors import UserError
-from evojax_prune.features import extract
+from evojax_prune.core.errors import UserError
+from evojax_prune.features import backbones, extract
+from evojax_prune.features.backbones.backbone import Backbone
 from evojax_prune.features.progress import counting
 
 SIZE = 32

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from evojax_prune import backbones, data
-from evojax_prune.backbones.backbone import Backbone
-from evojax_prune.errors import UserError
-from evojax_prune.features import cache, load_table
+from evojax_prune import data
+from evojax_prune.core.errors import UserError
+from evojax_prune.features import backbones, cache, load_table
+from evojax_prune.features.backbones.backbone import Backbone
 from evojax_prune.features.load import _Recipe
 
 SIZE = 16
@@ -154,7 +154,14 @@ def test_a_features_file_needs_no_backbone(tmp_path: Path) -> None:
         load_table(str(path), groups="x")
 
 
-HEAVY = ("tensorflow_datasets", "keras", "flax", "jax", "tensorflow", "evojax_prune.backbones.lite")
+HEAVY = (
+    "tensorflow_datasets",
+    "keras",
+    "flax",
+    "jax",
+    "tensorflow",
+    "evojax_prune.features.backbones.lite",
+)
 
 
 def imported_by_cached_run(*arguments: str) -> dict[str, Any]:

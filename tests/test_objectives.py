@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from evojax_prune.objectives import fitness
+from evojax_prune.objectives.fitness import fitness
 
 ACCURACY = np.array([0.9, 0.8, np.nan])
 CROSS_ENTROPY = np.array([0.3, 0.2, np.nan])

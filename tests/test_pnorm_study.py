@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from evojax_prune import backbones
-from evojax_prune.errors import UserError
+from evojax_prune.core.errors import UserError
+from evojax_prune.features import backbones
 from experiments.pnorm import __main__ as command
 from experiments.pnorm.networks import networks
 from experiments.pnorm.settings import BASELINES, Study, parse

@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from evojax_prune import config, pipeline
-from evojax_prune import run as command
+from evojax_prune.cli import config
+from evojax_prune.methods import pipeline
 from evojax_prune.report.result import Result
+from evojax_prune.run import main as command
 from experiments import published
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -13,24 +13,26 @@ from hypothesis import strategies as st
 from rich.console import Console
 from scipy import stats
 
-from evojax_prune.errors import UserError
-from evojax_prune.heads import Head, head_spec, init_params
-from evojax_prune.masks import apply_mask, decode, genome_length
-from evojax_prune.report import figures, folder, progress
-from evojax_prune.report.export import compact_head, load_heads, save_heads
-from evojax_prune.report.outcome import Pruning
-from evojax_prune.report.statistics import accuracy_interval, paired_difference
-
-MODES = ("features", "fc1", "fc2", "both")
+from evojax_prune.analysis.comparison import accuracy_interval, paired_difference
+from evojax_prune.cli import progress
+from evojax_prune.core.compact_head import compact_head, load_heads, save_heads
+from evojax_prune.core.errors import UserError
+from evojax_prune.core.flax_head import Head
+from evojax_prune.core.head import head_spec, init_params
+from evojax_prune.core.masks import apply_mask
+from evojax_prune.core.mode import MODES
+from evojax_prune.core.pruning import Pruning, decode
+from evojax_prune.report import figures
+from evojax_prune.run import folder
 
 
 @settings(max_examples=40, deadline=None)
 @given(st.data())
 def test_a_compact_head_is_the_masked_one(data: st.DataObject) -> None:
-    mode = data.draw(st.sampled_from(MODES))
+    mode = data.draw(st.sampled_from(sorted(MODES)))
     grain = data.draw(st.sampled_from(("neurons", "connections")))
     spec = head_spec(mode, 6, 3, (5,) if mode == "features" else (5, 4))
-    length = genome_length(spec, mode, grain)
+    length = Pruning(spec, MODES[mode], grain).genome_length
     density = data.draw(st.sampled_from((0.0, 0.3, 0.7, 1.0)))
     rng = np.random.default_rng(data.draw(st.integers(0, 99)))
     masks = decode(rng.random((2, length)) < density, spec, mode, grain)
@@ -66,9 +68,9 @@ def test_heads_are_read_back_as_they_were_written(tmp_path: Path, folds: int) ->
 
 def test_active_units_are_those_that_keep_a_weight() -> None:
     spec = head_spec("both", 6, 3, (2, 2))
-    pruning = Pruning(spec, "both", "neurons")
+    pruning = Pruning(spec, MODES["both"], "neurons")
     assert pruning.active_units(pruning.masks(np.array([[1, 0, 1, 1]], bool)), 0) == 3
-    features = Pruning(head_spec("features", 3, 2, (2,)), "features", "connections")
+    features = Pruning(head_spec("features", 3, 2, (2,)), MODES["features"], "connections")
     genome = np.array([[1, 0, 0, 0, 1, 1]], bool)
     assert features.active_units(features.masks(genome), 0) == 2
 

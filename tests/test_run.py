@@ -17,10 +17,11 @@ from PIL import Image
 from safetensors.numpy import load_file
 
 import evojax_prune
-from evojax_prune import cli, pipeline
-from evojax_prune import run as command
-from evojax_prune.errors import UserError
+from evojax_prune.cli import flags as cli
+from evojax_prune.core.errors import UserError
+from evojax_prune.methods import pipeline
 from evojax_prune.report.result import Result
+from evojax_prune.run import main as command
 from evojax_prune.sensitivity import sensitivities
 
 FILES = {
@@ -640,9 +641,10 @@ def test_the_command_itself(table: Path, tmp_path: Path) -> None:
 def test_a_second_run_on_images_needs_neither_backbone_nor_keras_nor_tfds(tmp_path: Path) -> None:
     images = pictures(tmp_path / "images", {"ant": 12, "bee": 12})
     program = (
-        "import sys; from evojax_prune.run import main\n"
+        "import sys; from evojax_prune.run.main import main\n"
         f"status = main(['--dataset', {str(images)!r}, '--output', sys.argv[1], *{QUICK!r}])\n"
-        "heavy = {'keras', 'tensorflow', 'tensorflow_datasets', 'evojax_prune.backbones.lite'}\n"
+        "heavy = {'keras', 'tensorflow', 'tensorflow_datasets'}\n"
+        "heavy.add('evojax_prune.features.backbones.lite')\n"
         "print('imported:', *sorted(heavy & sys.modules.keys()))\n"
         "sys.exit(status)\n"
     )
@@ -657,7 +659,7 @@ def test_a_second_run_on_images_needs_neither_backbone_nor_keras_nor_tfds(tmp_pa
         )
         assert done.returncode == 0, done.stderr
         said.append(done.stdout.splitlines()[-1])
-    assert said == ["imported: evojax_prune.backbones.lite", "imported:"]
+    assert said == ["imported: evojax_prune.features.backbones.lite", "imported:"]
     first, second = (
         json.loads((tmp_path / n / "result.json").read_text()) for n in ("first", "second")
     )

@@ -13,15 +13,9 @@ from evosax.algorithms.population_based.base import PopulationBasedAlgorithm
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evojax_prune.search import (
-    PAPER,
-    GenerationalGA,
-    SteadyStateGA,
-    make_strategy,
-    run_search,
-)
-from evojax_prune.search.binary import State
-from evojax_prune.search.strategy import Strategy
+from evojax_prune.search import PAPER, GenerationalGA, SteadyStateGA, make_strategy, run_search
+from evojax_prune.search.strategies.binary import State
+from evojax_prune.search.strategies.strategy import Strategy
 
 LENGTH = 37
 WEIGHTS = np.random.default_rng(0).integers(-4, 5, LENGTH)

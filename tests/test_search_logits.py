@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 from evosax.algorithms import algorithms
 
-from evojax_prune.errors import UserError
-from evojax_prune.search import available, make_strategy, names, run_search
-from evojax_prune.search.logits import LogitStrategy
-from evojax_prune.search.strategy import minimised
+from evojax_prune.core.errors import UserError
+from evojax_prune.search import available, make_strategy, run_search
+from evojax_prune.search.strategies import names
+from evojax_prune.search.strategies.logits import LogitStrategy
+from evojax_prune.search.strategies.strategy import minimised
 
 LENGTH = 48
 TARGET = np.random.default_rng(3).random(LENGTH) < 0.4

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from evojax_prune.errors import UserError
+from evojax_prune.core.errors import UserError
 from evojax_prune.search import (
     Evaluation,
     GenerationInfo,

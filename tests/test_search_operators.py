@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evojax_prune.errors import UserError
+from evojax_prune.core.errors import UserError
 from evojax_prune.search.operators import crossover, parents
 from evojax_prune.search.operators.duplicates import replace_duplicates
 from evojax_prune.search.operators.guide import (

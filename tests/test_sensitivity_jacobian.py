@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from sensitivity_heads import SPEC, closed_form, head_params, patterns
 
-from evojax_prune.heads import Head
-from evojax_prune.masks import Masks, apply_mask
+from evojax_prune.core.flax_head import Head
+from evojax_prune.core.masks import Masks, apply_mask
 from evojax_prune.sensitivity.jacobian import activations, jacobian, outputs
 
 

@@ -3,18 +3,14 @@
 import numpy as np
 import pytest
 
+from evojax_prune.core.head import head_spec, init_params
+from evojax_prune.core.masks import dense_masks
+from evojax_prune.core.protocol import Protocol
+from evojax_prune.core.pruning import decode
+from evojax_prune.core.ranking import keep_best
+from evojax_prune.core.splits import FeatureSplits, Split
 from evojax_prune.engine import fit_population
-from evojax_prune.heads import head_spec, init_params
-from evojax_prune.masks import decode, dense_masks
-from evojax_prune.protocol import Protocol
-from evojax_prune.sensitivity import (
-    keep_best,
-    keep_genomes,
-    random_scores,
-    sensitivities,
-    sensitivity_genomes,
-)
-from evojax_prune.splits import FeatureSplits, Split
+from evojax_prune.sensitivity import keep_genomes, random_scores, sensitivities, sensitivity_genomes
 
 QUICK = Protocol(epochs=15, learning_rate=2e-2, patience=0)
 

@@ -5,17 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evojax_prune.errors import UserError
-from evojax_prune.sensitivity import (
-    jaccard,
-    keep_best,
-    kept_count,
-    rank_correlation,
-    rank_units,
-    smallest_within_error,
-    standard_error,
-    volatility,
-)
+from evojax_prune.core.errors import UserError
+from evojax_prune.core.ranking import jaccard, keep_best, kept_count, rank_correlation, rank_units
+from evojax_prune.sensitivity import smallest_within_error, standard_error, volatility
 
 
 def test_units_are_ranked_from_the_best_and_ties_by_index():

@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 from sensitivity_heads import SPEC, closed_form, head_params, patterns
 
-from evojax_prune.errors import UserError
-from evojax_prune.heads import HeadSpec, init_params
-from evojax_prune.masks import Masks, apply_mask, dense_masks
+from evojax_prune.core.errors import UserError
+from evojax_prune.core.head import HeadSpec, init_params
+from evojax_prune.core.masks import Masks, apply_mask, dense_masks
+from evojax_prune.core.ranking import rank_units
 from evojax_prune.sensitivity import (
     activation_means,
     activation_variances,
     gradient_times_input,
     power_mean,
     random_scores,
-    rank_units,
     scores,
     sensitivities,
     unit_moments,

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from evojax_prune.splits import FeatureSplits, Split
+from evojax_prune.core.splits import FeatureSplits, Split
 
 
 def with_classes(splits: FeatureSplits, kept: Sequence[int]) -> FeatureSplits:

@@ -6,7 +6,6 @@ head; what to prune is read off the training split or the dense head trained on 
 
 from evojax_prune.baselines.comparison import FRACTIONS, BaselineRow, compare, count_heads
 from evojax_prune.baselines.methods import POLYNOMIAL, RANDOM, Dense, method_names
-from evojax_prune.baselines.parts import part_fractions
 from evojax_prune.baselines.polynomial import Gradual, Ramp, prune_gradually
 
 __all__ = [
@@ -20,6 +19,5 @@ __all__ = [
     "compare",
     "count_heads",
     "method_names",
-    "part_fractions",
     "prune_gradually",
 ]

@@ -10,17 +10,16 @@ from typing import Literal
 import numpy as np
 
 from evojax_prune.baselines.methods import METHODS, POLYNOMIAL, RANDOM, Dense, Method, check_names
-from evojax_prune.baselines.parts import Fractions, part_lengths
 from evojax_prune.baselines.polynomial import Gradual, prune_gradually
+from evojax_prune.core.compact_head import compact_head
+from evojax_prune.core.errors import UserError
+from evojax_prune.core.head import Params
+from evojax_prune.core.masks import Masks, concatenate, count_parameters, dense_masks
+from evojax_prune.core.protocol import Protocol
+from evojax_prune.core.pruning import Fractions, Pruning
+from evojax_prune.core.splits import FeatureSplits
 from evojax_prune.engine import fit_population
 from evojax_prune.engine.workers import run_queue
-from evojax_prune.errors import UserError
-from evojax_prune.heads import SPARSE_LAYERS, HeadSpec, Params
-from evojax_prune.masks import Masks, concatenate, count_parameters, dense_masks
-from evojax_prune.protocol import Protocol
-from evojax_prune.report.export import compact_head
-from evojax_prune.splits import FeatureSplits
-from evojax_prune.words import Grain, Mode
 
 FRACTIONS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 """Active fractions among which each baseline's own best is looked for."""
@@ -61,9 +60,7 @@ class BaselineRow:
 
 def compare(
     splits: FeatureSplits | Sequence[FeatureSplits],
-    head: HeadSpec,
-    mode: Mode,
-    grain: Grain,
+    pruning: Pruning,
     protocol: Protocol,
     fraction: float | Sequence[float],
     seed: int = 0,
@@ -82,12 +79,10 @@ def compare(
 
     Args:
         splits: train, selection and test features; several are folds.
-        head: shape of the head.
-        mode: prune mode.
-        grain: what one bit of the evolved genome switches.
+        pruning: what the evolved genome means.
         protocol: how every head is trained: the evolved head's final protocol.
         fraction: active fraction of the evolved head, of each pruned layer
-            (:func:`evojax_prune.baselines.part_fractions`) or one for all.
+            (:meth:`evojax_prune.core.pruning.Pruning.fractions`) or one for all.
         seed: the evolved head's: initial weights, minibatch order; and random baselines.
         methods: names out of :func:`evojax_prune.baselines.method_names`; all if None.
         fractions: grid for each baseline's own best; ``fraction`` is always in it.
@@ -104,17 +99,15 @@ def compare(
         UserError: an unknown baseline, a fraction outside (0, 1], no random masks.
     """
     folds = [splits] if isinstance(splits, FeatureSplits) else list(splits)
-    levels = _levels(fraction, fractions, len(part_lengths(head, mode, grain)))
+    levels = _levels(fraction, fractions, len(pruning.parts))
     if random_masks < 1:
         raise UserError(f"random_masks is {random_masks}, expected at least 1")
     job = _Job(
-        head,
-        mode,
-        grain,
+        pruning,
         protocol,
         seed,
         levels,
-        check_names(methods, mode),
+        check_names(methods, pruning.mode.name),
         random_masks,
         engine,
         member_batch,
@@ -125,7 +118,7 @@ def compare(
 
 
 def count_heads(
-    mode: Mode,
+    pruning: Pruning,
     fraction: float | Sequence[float],
     *,
     folds: int = 1,
@@ -134,10 +127,10 @@ def count_heads(
     random_masks: int = 5,
 ) -> int:
     """Heads that :func:`compare` trains when it is given the same arguments."""
-    names = check_names(methods, mode)
+    names = check_names(methods, pruning.mode.name)
     untrained = {m.name for m in METHODS if not m.retrain}
     each = sum(random_masks if n == RANDOM else n not in untrained for n in names)
-    return folds * (1 + each * len(_levels(fraction, fractions, len(SPARSE_LAYERS[mode]))))
+    return folds * (1 + each * len(_levels(fraction, fractions, len(pruning.parts))))
 
 
 def _levels(
@@ -181,9 +174,7 @@ class _Asked:
 class _Job:
     """What is compared; see :func:`compare`."""
 
-    head: HeadSpec
-    mode: Mode
-    grain: Grain
+    pruning: Pruning
     protocol: Protocol
     seed: int
     levels: tuple[Fractions, ...]
@@ -195,10 +186,10 @@ class _Job:
 
     def trials(self, fold: FeatureSplits) -> list[_Trial]:
         """Every head of one fold, in the same order for all folds."""
-        whole = dense_masks(self.head)
+        whole = dense_masks(self.pruning.spec)
         params, (dense,) = self._fit(whole, fold, return_params=True)
         trials = [_Trial("dense", 0, 1.0, *dense, self._parameters(whole))]
-        known = Dense(fold.train, self.head, self.mode, self.grain, self.seed, params)
+        known = Dense(fold.train, self.pruning, self.seed, params)
         asked = self._ask(known)
         for some, scores in (
             self._retrained([a for a in asked if a.method.grain == "connections"], fold),
@@ -236,7 +227,7 @@ class _Job:
             masks,
             fold,
             self.protocol,
-            head=self.head,
+            head=self.pruning.spec,
             seed=self.seed,
             evaluate=("selection", "test"),
             return_params=return_params,
@@ -263,8 +254,8 @@ class _Job:
 
     def _gradual(self, fold: FeatureSplits) -> list[_Trial]:
         def train(level: Fractions) -> Gradual:
-            keep = dict(zip(SPARSE_LAYERS[self.mode], level, strict=True))
-            return prune_gradually(fold.train, self.head, self.protocol, keep, self.seed)
+            keep = dict(zip(self.pruning.mode.sparse, level, strict=True))
+            return prune_gradually(fold.train, self.pruning.spec, self.protocol, keep, self.seed)
 
         fits = run_queue(self.levels, train, lambda _: 1.0, finished=self.progress)
         return [
@@ -283,7 +274,7 @@ class _Job:
         ]
 
     def _parameters(self, masks: Masks) -> int:
-        return int(count_parameters(masks, self.head)[0])
+        return int(count_parameters(masks, self.pruning.spec)[0])
 
 
 def _accuracies(params: Params, masks: Masks, fold: FeatureSplits) -> tuple[float, float]:

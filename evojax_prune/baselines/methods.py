@@ -8,12 +8,12 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from evojax_prune.baselines import scores
-from evojax_prune.baselines.parts import Fractions, keep_highest, part_lengths
-from evojax_prune.errors import UserError
-from evojax_prune.heads import SPARSE_LAYERS, HeadSpec, Params
-from evojax_prune.masks import Masks, decode
-from evojax_prune.splits import Split
-from evojax_prune.words import Grain, Mode
+from evojax_prune.core.errors import UserError
+from evojax_prune.core.head import Params
+from evojax_prune.core.masks import Masks
+from evojax_prune.core.mode import Grain, ModeName
+from evojax_prune.core.pruning import Fractions, Pruning
+from evojax_prune.core.splits import Split
 
 RANDOM = "random masks"
 POLYNOMIAL = "polynomial decay"
@@ -25,17 +25,13 @@ class Dense:
 
     Attributes:
         train: the training split.
-        head: shape of the head.
-        mode: prune mode.
-        grain: what one bit of the evolved genome switches; only random masks follow it.
+        pruning: what the evolved genome means; of its grain only random masks follow.
         seed: seed of whatever is random.
         params: parameters, trained by the protocol.
     """
 
     train: Split
-    head: HeadSpec
-    mode: Mode
-    grain: Grain
+    pruning: Pruning
     seed: int
     params: Params
 
@@ -61,32 +57,36 @@ class Method:
     rank: Callable[[Dense, int], Cut]
     grain: Grain | None = "neurons"
     retrain: bool = True
-    modes: tuple[Mode, ...] = ("features", "fc1", "fc2", "both")
+    modes: tuple[ModeName, ...] = ("features", "fc1", "fc2", "both")
+
+    def pruning(self, evolved: Pruning) -> Pruning:
+        """What its genomes mean."""
+        return dataclasses.replace(evolved, grain=self.grain or evolved.grain)
 
     def masks(self, genomes: np.ndarray, dense: Dense) -> Masks:
         """Masks of its genomes."""
-        return decode(genomes, dense.head, dense.mode, self.grain or dense.grain)
+        return self.pruning(dense.pruning).masks(genomes)
 
 
 def _by_scores(score: Callable[[Dense], Sequence[np.ndarray]]) -> Callable[[Dense, int], Cut]:
     def rank(dense: Dense, _: int) -> Cut:
         scored = score(dense)
-        return lambda fractions: keep_highest(scored, fractions)[None]
+        return lambda fractions: dense.pruning.keep(scored, fractions)[None]
 
     return rank
 
 
 def _random(dense: Dense, count: int) -> Cut:
-    lengths = part_lengths(dense.head, dense.mode, dense.grain)
-    orders = [scores.random_scores(lengths, (dense.seed, i)) for i in range(count)]
-    return lambda fractions: np.stack([keep_highest(o, fractions) for o in orders])
+    parts = dense.pruning.parts
+    orders = [scores.random_scores(parts, (dense.seed, i)) for i in range(count)]
+    return lambda fractions: np.stack([dense.pruning.keep(o, fractions) for o in orders])
 
 
-_weights = _by_scores(lambda d: scores.magnitudes(d.params, SPARSE_LAYERS[d.mode]))
-_incoming = _by_scores(lambda d: scores.incoming_norms(d.params, d.mode))
-_outgoing = _by_scores(lambda d: scores.outgoing_norms(d.params, d.mode))
-_HIDDEN: tuple[Mode, ...] = ("fc1", "fc2", "both")
-_FEATURES: tuple[Mode, ...] = ("features",)
+_weights = _by_scores(lambda d: scores.magnitudes(d.params, d.pruning.mode.sparse))
+_incoming = _by_scores(lambda d: scores.incoming_norms(d.params, d.pruning.mode.groups))
+_outgoing = _by_scores(lambda d: scores.outgoing_norms(d.params, d.pruning.mode.groups))
+_HIDDEN: tuple[ModeName, ...] = ("fc1", "fc2", "both")
+_FEATURES: tuple[ModeName, ...] = ("features",)
 
 METHODS = (
     Method(RANDOM, _random, grain=None),
@@ -115,12 +115,12 @@ METHODS = (
 """Every baseline but the dense head and polynomial decay, which prunes while it trains."""
 
 
-def method_names(mode: Mode) -> tuple[str, ...]:
+def method_names(mode: ModeName) -> tuple[str, ...]:
     """Baselines that a prune mode has, in the order of the table."""
     return (*(m.name for m in METHODS if mode in m.modes), POLYNOMIAL)
 
 
-def check_names(names: Sequence[str] | None, mode: Mode) -> tuple[str, ...]:
+def check_names(names: Sequence[str] | None, mode: ModeName) -> tuple[str, ...]:
     """The baselines asked for, all of the mode's if None.
 
     Raises:

@@ -17,6 +17,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from evojax_prune.core.head import HeadSpec, Params, init_params
+from evojax_prune.core.masks import Masks, dense_masks
+from evojax_prune.core.protocol import Protocol
+from evojax_prune.core.ranking import keep_best
+from evojax_prune.core.splits import Split
 from evojax_prune.engine.batches import epoch_order, steps
 from evojax_prune.engine.lanes import limits_of
 from evojax_prune.engine.members import as_weights
@@ -28,11 +33,6 @@ from evojax_prune.engine.optax_steps import (
 )
 from evojax_prune.engine.sgd import FirstLayer, Weights
 from evojax_prune.engine.stopping import Progress, after_epoch, start
-from evojax_prune.heads import HeadSpec, Params, init_params
-from evojax_prune.masks import Masks, dense_masks
-from evojax_prune.protocol import Protocol
-from evojax_prune.sensitivity.ranking import keep_best
-from evojax_prune.splits import Split
 
 Kept = list[np.ndarray | None]
 """For each layer, which weights are not pruned ``bool [in, out]``; None for a dense layer."""

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from evojax_prune.heads import Params
-from evojax_prune.splits import Split
-from evojax_prune.words import Mode
+from evojax_prune.core.head import Params
+from evojax_prune.core.splits import Split
 
 PENALTIES = 8
 """Strengths of the L1 penalty that features are entered by."""
@@ -18,19 +17,15 @@ PENALTIES = 8
 TREES = 300
 """Trees of the random forest."""
 
-_HIDDEN = {"fc1": (0,), "fc2": (1,), "both": (0, 1)}
+
+def incoming_norms(params: Params, groups: tuple[int, ...]) -> list[np.ndarray]:
+    """L2 norm of the weights that enter each unit of some hidden layers, numbered from 1."""
+    return [_norms(params, group - 1, axis=0) for group in groups]
 
 
-def incoming_norms(params: Params, mode: Mode) -> list[np.ndarray]:
-    """L2 norm of the weights that enter each unit; features have none, so ``fc1, fc2, both``."""
-    return [_norms(params, layer, axis=0) for layer in _HIDDEN[mode]]
-
-
-def outgoing_norms(params: Params, mode: Mode) -> list[np.ndarray]:
-    """L2 norm of the weights that leave each feature or unit."""
-    if mode == "features":
-        return [_norms(params, 0, axis=1)]
-    return [_norms(params, layer + 1, axis=1) for layer in _HIDDEN[mode]]
+def outgoing_norms(params: Params, groups: tuple[int, ...]) -> list[np.ndarray]:
+    """L2 norm of the weights that leave each feature (group 0) or unit."""
+    return [_norms(params, group, axis=1) for group in groups]
 
 
 def _norms(params: Params, layer: int, axis: int) -> np.ndarray:

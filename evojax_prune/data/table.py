@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from evojax_prune.errors import UserError
+from evojax_prune.core.errors import UserError
 
 _KEYS = ("x_train", "y_train", "x_test", "y_test", "groups_train", "groups_test", "classes")
 

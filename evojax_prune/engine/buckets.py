@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from evojax_prune.engine.compact import Active
-from evojax_prune.heads import HeadSpec
+from evojax_prune.core.compaction import Active
+from evojax_prune.core.head import HeadSpec
 
 LEVELS = 4
 """A layer is padded to a quarter, a half, three quarters or the whole of its width."""

@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 
-from evojax_prune.heads import Params
+from evojax_prune.core.head import Params
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Fits:
         epochs: ``int64 [P]``, epochs run.
         seconds: ``float64 [P]``, time of the worker or, where members train together, a share.
         params: full-shaped parameters with pruned weights at their initial value
-            (:func:`evojax_prune.masks.apply_mask` zeroes them), or None if not asked for.
+            (:func:`evojax_prune.core.masks.apply_mask` zeroes them), or None if not asked for.
         report: how they were trained.
         folds: one ``Fits`` a fold, or empty.
     """

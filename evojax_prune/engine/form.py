@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from evojax_prune.protocol import Protocol
+from evojax_prune.core.protocol import Protocol
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import collections
 from collections.abc import Sequence
 
+from evojax_prune.core.compaction import Active
 from evojax_prune.engine.buckets import bucket_widths
-from evojax_prune.engine.compact import Active
 from evojax_prune.engine.form import Form
 from evojax_prune.engine.lanes import Group
 from evojax_prune.engine.plan import Choice

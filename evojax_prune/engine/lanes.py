@@ -14,9 +14,10 @@ from typing import Any
 import jax
 import numpy as np
 
+from evojax_prune.core.compaction import Active
+from evojax_prune.core.protocol import Protocol
 from evojax_prune.engine import programs
 from evojax_prune.engine.batches import order_chunks, steps
-from evojax_prune.engine.compact import Active
 from evojax_prune.engine.form import Form
 from evojax_prune.engine.members import Member, make_member, restore_params
 from evojax_prune.engine.problem import Problem
@@ -24,7 +25,6 @@ from evojax_prune.engine.result import MemberFit
 from evojax_prune.engine.sgd import FirstLayer, Rates, Weights
 from evojax_prune.engine.stacking import stack_chunks, stack_rows, stack_trees
 from evojax_prune.engine.stopping import Limits
-from evojax_prune.protocol import Protocol
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 
-from evojax_prune.engine.compact import (
+from evojax_prune.core.compaction import (
     Active,
     Layer,
     active_parts,
@@ -15,10 +15,10 @@ from evojax_prune.engine.compact import (
     expand,
     pad_layers,
 )
+from evojax_prune.core.head import Params
+from evojax_prune.core.masks import Masks
 from evojax_prune.engine.problem import Problem
 from evojax_prune.engine.sgd import Weights
-from evojax_prune.heads import Params
-from evojax_prune.masks import Masks
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,13 +7,14 @@ import time
 
 import numpy as np
 
+from evojax_prune.core.compaction import Active, compact_layer, expand
+from evojax_prune.core.forward import Layer, affine, forward, forward_after, score_logits
+from evojax_prune.core.protocol import Protocol
 from evojax_prune.engine import native
 from evojax_prune.engine.batches import order_chunks
-from evojax_prune.engine.compact import Active, Layer, compact_layer, expand
 from evojax_prune.engine.lanes import make_fit
 from evojax_prune.engine.problem import Problem, gram_matrix
 from evojax_prune.engine.result import MemberFit
-from evojax_prune.protocol import Protocol
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,7 +73,7 @@ def _train_dual(job: NativeJob, later: list[Layer], protocol: Protocol) -> nativ
         gram, start = problem.gram, problem.start.take(units, axis=1)
     else:
         x = problem.by_feature[features]
-        gram, start = gram_matrix(x, problem.head.bias[0]), _through(x.T, job.first)
+        gram, start = gram_matrix(x, problem.head.bias[0]), affine(x.T, job.first)
     places = np.empty_like(problem.visits)
     places[problem.visits] = np.arange(problem.rows, dtype=np.int32)
     labels = problem.labels("train")
@@ -110,34 +111,7 @@ class _Learned:
         if self._layers is None and self.job.dual and self.job.every:
             z = self.problem.split_start(name).take(self.active.index[1], axis=1)
             z += self.problem.cross_gram(name) @ self.first
-            return score_logits(_forward_after(z, self.later), self.problem.labels(name))
+            return score_logits(forward_after(z, self.later), self.problem.labels(name))
         split = self.problem.split(name)
         x = split.x if self.job.every else split.x.take(self.active.index[0], axis=1)
-        return score_logits(_forward(x, self.layers), split.y)
-
-
-def _forward(x: np.ndarray, layers: list[Layer]) -> np.ndarray:
-    first, *later = layers
-    return _forward_after(_through(x, first), later)
-
-
-def _through(x: np.ndarray, layer: Layer) -> np.ndarray:
-    kernel, bias = layer
-    z = x @ kernel
-    return z if bias is None else z + bias[None]
-
-
-def _forward_after(z: np.ndarray, later: list[Layer]) -> np.ndarray:
-    for layer in later:
-        z = _through(np.maximum(z, np.float32(0)), layer)
-    return z
-
-
-def score_logits(logits: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
-    """Rows classified rightly and summed cross-entropy in nats of ``logits [n, C]``."""
-    if not len(labels):
-        return 0.0, 0.0
-    top = logits.max(1, keepdims=True)
-    partition = np.log(np.exp(logits - top).sum(1, dtype=np.float64)) + top[:, 0]
-    picked = np.take_along_axis(logits, labels[:, None], 1)[:, 0]
-    return float((logits.argmax(1) == labels).sum()), float((partition - picked).sum())
+        return score_logits(forward(x, self.layers), split.y)

@@ -14,10 +14,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from evojax_prune.core.errors import UserError
+from evojax_prune.core.protocol import Protocol
 from evojax_prune.engine.later import Stack, logits_after, row_losses
 from evojax_prune.engine.sgd import FirstLayer, Weights, pick
-from evojax_prune.errors import UserError
-from evojax_prune.protocol import Protocol
 
 NOISE_SEED = 0x6E6F6973
 

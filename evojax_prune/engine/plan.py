@@ -39,14 +39,14 @@ from collections.abc import Sequence
 
 import jax
 
+from evojax_prune.core.compaction import Active
+from evojax_prune.core.errors import UserError
+from evojax_prune.core.protocol import Protocol
 from evojax_prune.engine import native
-from evojax_prune.engine.compact import Active
 from evojax_prune.engine.form import Form, static_part
 from evojax_prune.engine.machine import CPU_CORE, Machine, free_bytes, measure
 from evojax_prune.engine.problem import Problem
 from evojax_prune.engine.workers import core_count
-from evojax_prune.errors import UserError
-from evojax_prune.protocol import Protocol
 
 ENGINES = (
     "auto",

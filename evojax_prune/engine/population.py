@@ -11,8 +11,12 @@ from collections.abc import Callable, Sequence
 import jax
 import numpy as np
 
+from evojax_prune.core.compaction import Active
+from evojax_prune.core.head import HeadSpec, Params
+from evojax_prune.core.masks import Masks
+from evojax_prune.core.protocol import Protocol
+from evojax_prune.core.splits import FeatureSplits
 from evojax_prune.engine import hosts
-from evojax_prune.engine.compact import Active
 from evojax_prune.engine.compilation import compiled_so_far
 from evojax_prune.engine.fits import EngineReport, Fits
 from evojax_prune.engine.form import Form
@@ -25,10 +29,6 @@ from evojax_prune.engine.problem import Problem, prepare
 from evojax_prune.engine.result import MemberFit
 from evojax_prune.engine.vmapped import train_on_devices
 from evojax_prune.engine.workers import core_count, run_queue
-from evojax_prune.heads import HeadSpec, Params
-from evojax_prune.masks import Masks
-from evojax_prune.protocol import Protocol
-from evojax_prune.splits import FeatureSplits
 
 log = logging.getLogger(__name__)
 

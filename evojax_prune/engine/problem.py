@@ -8,9 +8,9 @@ from collections.abc import Callable
 
 import numpy as np
 
+from evojax_prune.core.head import HeadSpec, Params, init_params
+from evojax_prune.core.splits import FeatureSplits, Split
 from evojax_prune.engine.batches import epoch_order
-from evojax_prune.heads import HeadSpec, Params, init_params
-from evojax_prune.splits import FeatureSplits, Split
 
 KEPT_PROBLEMS = 16
 """Prepared folds kept; a search asks for the same few again at every generation."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from evojax_prune.heads import Params
+from evojax_prune.core.head import Params
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from evojax_prune.splits import Split
+from evojax_prune.core.splits import Split
 
 EVALUATION_ROWS = 1024
 """Rows evaluated at a time, so that memory does not grow with the split."""

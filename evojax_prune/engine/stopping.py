@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 
 class Limits(NamedTuple):
-    """When training ends, as scalars: see :class:`evojax_prune.protocol.Protocol`."""
+    """When training ends, as scalars: see :class:`evojax_prune.core.protocol.Protocol`."""
 
     epochs: Any
     patience: Any

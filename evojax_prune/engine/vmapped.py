@@ -11,12 +11,12 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from evojax_prune.core.errors import UserError
+from evojax_prune.core.protocol import Protocol
 from evojax_prune.engine.form import Form
 from evojax_prune.engine.lanes import Group, train_group
 from evojax_prune.engine.machine import free_bytes
 from evojax_prune.engine.result import MemberFit
-from evojax_prune.errors import UserError
-from evojax_prune.protocol import Protocol
 
 log = logging.getLogger(__name__)
 

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from evojax_prune import backbones
+from evojax_prune.core.errors import UserError
 from evojax_prune.data.stream import map_ahead
-from evojax_prune.errors import UserError
+from evojax_prune.features import backbones
 from evojax_prune.features.progress import counting
 
 if TYPE_CHECKING:
-    from evojax_prune.backbones.backbone import Backbone
+    from evojax_prune.features.backbones.backbone import Backbone
 
 RESIZING = "pillow bilinear"
 """Tag of how images are brought to the backbone's size; a change of it makes other features."""
@@ -49,7 +49,7 @@ def extract_features(
         images: ``uint8 [n, h, w, 3]``, or an iterable of ``uint8 [h, w, 3]`` of any sizes; RGB.
             Those that are not of the backbone's size are resized bilinearly (by Pillow, which
             averages when it shrinks), without regard to their shape.
-        backbone: a name of :func:`evojax_prune.backbones.available`.
+        backbone: a name of :func:`evojax_prune.features.backbones.available`.
         weights: file with the backbone's weights; the ImageNet weights if not given.
         image_size: side of the images that the backbone sees, pixels; its own if not given.
         batch_size: images a step; chosen if not given.

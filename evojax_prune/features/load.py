@@ -6,15 +6,15 @@ import functools
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from evojax_prune import backbones, data
+from evojax_prune import data
+from evojax_prune.core.errors import UserError
 from evojax_prune.data import FeatureTable, ImageDataset, ImageSplit
-from evojax_prune.errors import UserError
-from evojax_prune.features import cache, extract
+from evojax_prune.features import backbones, cache, extract
 from evojax_prune.features.cache import Entry, Key
 from evojax_prune.features.progress import counting
 
 if TYPE_CHECKING:
-    from evojax_prune.backbones.backbone import Backbone
+    from evojax_prune.features.backbones.backbone import Backbone
 
 
 def load_table(
@@ -37,7 +37,7 @@ def load_table(
     Args:
         dataset: features file (``.npz``), image folder, ``digits`` or a TensorFlow Datasets name.
         data_dir: where TensorFlow Datasets keeps its data.
-        backbone: a name of :func:`evojax_prune.backbones.available`.
+        backbone: a name of :func:`evojax_prune.features.backbones.available`.
         backbone_weights: file with its weights; the ImageNet weights if not given.
         image_size: side of the images that it sees, pixels; its own if not given.
         skip_unreadable: leave files out that are no images, instead of stopping at them.

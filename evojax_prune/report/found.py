@@ -7,8 +7,8 @@ import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from evojax_prune.core.outcome import Outcome
 from evojax_prune.engine import EngineReport
-from evojax_prune.report.outcome import Outcome
 from evojax_prune.search import SearchResult
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from evojax_prune.report.outcome import Outcome
-from evojax_prune.report.statistics import Difference, accuracy_interval
+from evojax_prune.analysis.comparison import Difference, accuracy_interval
+from evojax_prune.core.outcome import Outcome
 from evojax_prune.version import __version__
 
 if TYPE_CHECKING:

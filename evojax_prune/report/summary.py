@@ -5,9 +5,9 @@ from __future__ import annotations
 from rich import box
 from rich.table import Table
 
-from evojax_prune.report.outcome import Outcome
+from evojax_prune.analysis.comparison import Difference
+from evojax_prune.core.outcome import Outcome
 from evojax_prune.report.result import HeadResult, Result
-from evojax_prune.report.statistics import Difference
 
 SELECTED_ON_TEST = "selected on test"
 

@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from evojax_prune import cli
-from evojax_prune.masks import kernel_masks
-from evojax_prune.pipeline import Problem
+from evojax_prune.analysis.comparison import paired_difference
+from evojax_prune.cli import flags as cli
+from evojax_prune.cli.progress import say
+from evojax_prune.core.compact_head import save_heads
+from evojax_prune.core.masks import kernel_masks
+from evojax_prune.methods.pipeline import Problem
 from evojax_prune.report import figures, summary
 from evojax_prune.report.evaluations import evaluations_csv
-from evojax_prune.report.export import save_heads
-from evojax_prune.report.folder import MARK, PartialFolder
 from evojax_prune.report.found import Found
-from evojax_prune.report.progress import say
 from evojax_prune.report.result import (
     DatasetResult,
     Result,
@@ -28,7 +28,7 @@ from evojax_prune.report.result import (
     random_result,
     versions,
 )
-from evojax_prune.report.statistics import paired_difference
+from evojax_prune.run.folder import MARK, PartialFolder
 from evojax_prune.search.archive import digests, pack
 
 TABLE_WIDTH = 120

@@ -1,7 +1,7 @@
 """Search over genomes: knows bits and fitness, nothing of heads or images.
 
 The public names are imported when they are first used, so that
-:mod:`evojax_prune.search.names` can be read without starting JAX.
+:mod:`evojax_prune.search.strategies.names` can be read without starting JAX.
 """
 
 from __future__ import annotations
@@ -9,16 +9,16 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
-from evojax_prune.search.names import available
+from evojax_prune.search.strategies.names import available
 
 if TYPE_CHECKING:
-    from evojax_prune.search.factory import make_strategy
-    from evojax_prune.search.generational import GenerationalGA
     from evojax_prune.search.loop import run_search
-    from evojax_prune.search.options import PAPER
     from evojax_prune.search.result import Evaluation, GenerationInfo, SearchResult
-    from evojax_prune.search.steady_state import SteadyStateGA
-    from evojax_prune.search.strategy import Strategy
+    from evojax_prune.search.strategies.factory import make_strategy
+    from evojax_prune.search.strategies.generational import GenerationalGA
+    from evojax_prune.search.strategies.options import PAPER
+    from evojax_prune.search.strategies.steady_state import SteadyStateGA
+    from evojax_prune.search.strategies.strategy import Strategy
 
 __all__ = [
     "PAPER",
@@ -34,14 +34,14 @@ __all__ = [
 ]
 
 _HOMES = {
-    "PAPER": "options",
+    "PAPER": "strategies.options",
     "Evaluation": "result",
     "GenerationInfo": "result",
-    "GenerationalGA": "generational",
+    "GenerationalGA": "strategies.generational",
     "SearchResult": "result",
-    "SteadyStateGA": "steady_state",
-    "Strategy": "strategy",
-    "make_strategy": "factory",
+    "SteadyStateGA": "strategies.steady_state",
+    "Strategy": "strategies.strategy",
+    "make_strategy": "strategies.factory",
     "run_search": "loop",
 }
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from evojax_prune.errors import UserError
+from evojax_prune.core.errors import UserError
 from evojax_prune.search.result import Evaluation
 
 SCHEMA = "evojax_prune.search.journal/1"

@@ -14,7 +14,7 @@ import numpy as np
 from evojax_prune.search.archive import Archive, digests, pack
 from evojax_prune.search.journal import Journal
 from evojax_prune.search.result import Evaluation, GenerationInfo, SearchResult
-from evojax_prune.search.strategy import Strategy
+from evojax_prune.search.strategies.strategy import Strategy
 
 Evaluate = Callable[[np.ndarray], "np.ndarray | Evaluation"]
 
@@ -41,7 +41,7 @@ def run_search(
     The same strategy, seed and fitness give the same search on one machine.
 
     Args:
-        strategy: from :func:`~evojax_prune.search.factory.make_strategy`.
+        strategy: from :func:`~evojax_prune.search.strategies.factory.make_strategy`.
         evaluate: maps distinct new genomes ``bool [n, G]`` to their fitness ``[n]``, *maximised*,
             NaN (the worst) where it failed; or to an :class:`Evaluation`, which may hold more.
         evaluations: budget, in genomes.

@@ -21,24 +21,15 @@ from evojax_prune.sensitivity.levels import (
 )
 from evojax_prune.sensitivity.norms import norm_name, power_mean
 from evojax_prune.sensitivity.pruning import (
-    LAYERS,
     LayerScores,
     keep_genomes,
     mean_over_folds,
     sensitivity_genomes,
     sensitivity_scores,
 )
-from evojax_prune.sensitivity.ranking import (
-    jaccard,
-    keep_best,
-    kept_count,
-    rank_correlation,
-    rank_units,
-)
 from evojax_prune.sensitivity.scores import Sensitivities, sensitivities, unit_moments
 
 __all__ = [
-    "LAYERS",
     "REDUCTION_LEVELS",
     "LayerScores",
     "Sensitivities",
@@ -46,16 +37,11 @@ __all__ = [
     "activation_means",
     "activation_variances",
     "gradient_times_input",
-    "jaccard",
-    "keep_best",
     "keep_genomes",
-    "kept_count",
     "mean_over_folds",
     "norm_name",
     "power_mean",
     "random_scores",
-    "rank_correlation",
-    "rank_units",
     "sensitivities",
     "sensitivity_genomes",
     "sensitivity_scores",

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from evojax_prune.heads import Params
+from evojax_prune.core.head import Params
 from evojax_prune.sensitivity.jacobian import Output
 from evojax_prune.sensitivity.norms import check_norms, power_mean
 from evojax_prune.sensitivity.scores import sensitivities, unit_moments

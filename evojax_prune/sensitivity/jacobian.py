@@ -6,7 +6,7 @@ from typing import Literal
 
 import jax
 
-from evojax_prune.heads import Params
+from evojax_prune.core.head import Params
 
 Output = Literal["probabilities", "logits"]
 """What is derived: the softmax probabilities, or the logits before the softmax."""

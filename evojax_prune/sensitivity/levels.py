@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 
-from evojax_prune.errors import UserError
+from evojax_prune.core.errors import UserError
 
 REDUCTION_LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 """Fractions of the units that are dropped by default."""

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from evojax_prune.errors import UserError
+from evojax_prune.core.errors import UserError
 
 FAN_IN = 16
 """Patterns summed by one fused XLA loop. XLA's own reduction over a leading axis is 10 to 40 times

@@ -6,21 +6,12 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from evojax_prune.heads import Params
+from evojax_prune.core.head import Params
+from evojax_prune.core.mode import MODES, ModeName
+from evojax_prune.core.ranking import keep_best
+from evojax_prune.core.splits import FeatureSplits
 from evojax_prune.sensitivity.jacobian import Output
-from evojax_prune.sensitivity.ranking import keep_best
 from evojax_prune.sensitivity.scores import Weighting, sensitivities
-from evojax_prune.splits import FeatureSplits
-from evojax_prune.words import Mode
-
-LAYERS: dict[Mode, tuple[int, ...]] = {
-    "features": (0,),
-    "fc1": (1,),
-    "fc2": (2,),
-    "both": (1, 2),
-}
-"""Layers whose units each mode prunes, in the order of the genome's bits: 0 the features, i the
-i-th hidden layer."""
 
 LayerScores = tuple[np.ndarray, ...]
 """``float64 [U]`` for each pruned layer."""
@@ -49,7 +40,7 @@ def mean_over_folds(
     score: Callable[[Params, np.ndarray, int], np.ndarray],
     heads: Sequence[Params],
     splits: Sequence[FeatureSplits],
-    mode: Mode,
+    mode: ModeName,
 ) -> LayerScores:
     """Scores of every pruned layer, each head scored on its own fold's training rows.
 
@@ -61,14 +52,14 @@ def mean_over_folds(
     """
     return tuple(
         np.mean([score(h, s.train.x, layer) for h, s in zip(heads, splits, strict=True)], axis=0)
-        for layer in LAYERS[mode]
+        for layer in MODES[mode].groups
     )
 
 
 def sensitivity_scores(
     heads: Sequence[Params],
     splits: Sequence[FeatureSplits],
-    mode: Mode,
+    mode: ModeName,
     ps: Sequence[float],
     *,
     of: Output = "probabilities",
@@ -96,7 +87,7 @@ def sensitivity_scores(
 def sensitivity_genomes(
     heads: Sequence[Params],
     splits: Sequence[FeatureSplits],
-    mode: Mode,
+    mode: ModeName,
     keeps: Sequence[float],
     *,
     p: float = 2.0,
@@ -117,7 +108,7 @@ def sensitivity_genomes(
         weighting: what every sensitivity is multiplied by.
 
     Returns:
-        ``bool [len(keeps), G]``, as :func:`evojax_prune.masks.decode` takes them.
+        ``bool [len(keeps), G]``, as :func:`evojax_prune.core.masks.decode` takes them.
 
     Raises:
         UserError: features or a head without sensitivities, a bad norm or fraction.
@@ -129,7 +120,7 @@ def sensitivity_genomes(
 def _scores(
     heads: Sequence[Params],
     splits: Sequence[FeatureSplits],
-    mode: Mode,
+    mode: ModeName,
     ps: Sequence[float],
     p_outputs: float | None,
     of: Output,

@@ -12,8 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from evojax_prune.errors import UserError
-from evojax_prune.heads import Params
+from evojax_prune.core.errors import UserError
+from evojax_prune.core.head import Params
 from evojax_prune.sensitivity.jacobian import Output, activations, depth, jacobian
 from evojax_prune.sensitivity.norms import (
     StreamedPowerMeans,
@@ -83,7 +83,7 @@ def sensitivities(
     exists for one chunk of patterns at a time, never as ``[N, C, U]``.
 
     Args:
-        params: parameters of a trained head; of a pruned head, :func:`~evojax_prune.masks.
+        params: parameters of a trained head; of a pruned head, :func:`~evojax_prune.core.masks.
             apply_mask` must have zeroed what is pruned, whose sensitivities are then exactly 0.
         x: features ``[N, F]`` of the patterns, float32.
         p: exponents over the patterns, each at least 1, or ``math.inf``.

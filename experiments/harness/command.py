@@ -10,9 +10,9 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from evojax_prune import cli
-from evojax_prune.config import RunConfig
-from evojax_prune.errors import UserError
+from evojax_prune.cli import flags as cli
+from evojax_prune.cli.config import RunConfig
+from evojax_prune.core.errors import UserError
 from experiments import published
 from experiments.harness.runs import WHOLE, Run, Variant, find_or_run
 

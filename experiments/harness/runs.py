@@ -20,15 +20,17 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from evojax_prune import cli, pipeline
-from evojax_prune.config import RunConfig
-from evojax_prune.find import find
-from evojax_prune.heads import head_spec
+from evojax_prune.cli import flags as cli
+from evojax_prune.cli.config import RunConfig
+from evojax_prune.cli.progress import say, show_notices
+from evojax_prune.core.head import head_spec
+from evojax_prune.core.mode import MODES
+from evojax_prune.core.pruning import Pruning
+from evojax_prune.core.splits import FeatureSplits
+from evojax_prune.methods import pipeline
+from evojax_prune.methods.find import find
 from evojax_prune.report import write
-from evojax_prune.report.folder import MARK, PartialFolder
-from evojax_prune.report.outcome import Pruning
-from evojax_prune.report.progress import say, show_notices
-from evojax_prune.splits import FeatureSplits
+from evojax_prune.run.folder import MARK, PartialFolder
 
 SEARCH = "search.npz"
 
@@ -118,7 +120,7 @@ def load(config: RunConfig, variant: Variant = WHOLE) -> pipeline.Problem:
         problem,
         name=f"{problem.name} {variant.words}",
         splits=splits,
-        pruning=Pruning(spec, config.mode, config.grain),
+        pruning=Pruning(spec, MODES[config.mode], config.grain),
     )
 
 

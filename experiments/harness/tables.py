@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from evojax_prune.analysis import Summary, summarise
-from evojax_prune.config import ProtocolOptions
+from evojax_prune.cli.config import ProtocolOptions
 from experiments.harness.command import Experiment
 from experiments.harness.runs import Run
 

@@ -7,7 +7,7 @@ import csv
 from collections.abc import Sequence
 from pathlib import Path
 
-from evojax_prune.errors import UserError
+from evojax_prune.core.errors import UserError
 from experiments.harness.command import HOME
 
 

@@ -11,7 +11,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from evojax_prune.errors import UserError
+from evojax_prune.core.errors import UserError
 from evojax_prune.features import load_table
 from experiments.pnorm import report
 from experiments.pnorm.cell import run_cell

@@ -7,25 +7,25 @@ from typing import Any
 
 import numpy as np
 
+from evojax_prune.core.head import HeadSpec, Params, head_spec
+from evojax_prune.core.masks import Masks, count_parameters, dense_masks
+from evojax_prune.core.pruning import decode
+from evojax_prune.core.ranking import jaccard, rank_correlation
+from evojax_prune.core.splits import FeatureSplits
 from evojax_prune.data import FeatureTable, make_splits
 from evojax_prune.engine import Fits, fit_population
-from evojax_prune.heads import HeadSpec, Params, head_spec
-from evojax_prune.masks import Masks, count_parameters, decode, dense_masks
 from evojax_prune.sensitivity import (
     LayerScores,
     activation_means,
     activation_variances,
     gradient_times_input,
-    jaccard,
     keep_genomes,
     mean_over_folds,
     norm_name,
     random_scores,
-    rank_correlation,
     sensitivities,
     weight_norms,
 )
-from evojax_prune.splits import FeatureSplits
 from experiments.pnorm.settings import Baseline, Study
 
 

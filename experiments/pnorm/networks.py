@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from evojax_prune.errors import UserError
+from evojax_prune.core.errors import UserError
 from evojax_prune.sensitivity import Volatility, smallest_within_error, volatility
 
 Cell = dict[str, Any]

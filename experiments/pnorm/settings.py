@@ -13,12 +13,13 @@ import tyro
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from evojax_prune.cli import merge
-from evojax_prune.config import ProtocolOptions
-from evojax_prune.errors import UserError
-from evojax_prune.protocol import PAPER
+from evojax_prune.cli.config import ProtocolOptions
+from evojax_prune.cli.flags import merge
+from evojax_prune.core.errors import UserError
+from evojax_prune.core.mode import ModeName
+from evojax_prune.core.protocol import PAPER
+from evojax_prune.data.splitting.partition import Selection
 from evojax_prune.sensitivity import REDUCTION_LEVELS
-from evojax_prune.words import Mode, Selection
 
 Baseline = Literal[
     "weights", "activation-mean", "activation-variance", "gradient-input", "random", "highest"
@@ -84,7 +85,7 @@ class Study(BaseModel):
     baselines: tuple[Baseline, ...] = BASELINES
     of: Literal["probabilities", "logits"] = "probabilities"
     weighting: Literal["none", "std"] = "none"
-    mode: Mode = "features"
+    mode: ModeName = "features"
     hidden: tuple[Annotated[int, Field(ge=1)], ...] | None = None
     fine_tune: bool = False
     protocol: ProtocolOptions = ProtocolOptions.of(PAPER)

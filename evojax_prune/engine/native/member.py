@@ -8,9 +8,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from evojax_prune.core.protocol import Protocol
 from evojax_prune.engine.native import panels
 from evojax_prune.engine.native.library import DOUBLES, INTS, Layer, Member, kernel
-from evojax_prune.protocol import Protocol
 
 Pair = tuple[np.ndarray, np.ndarray | None]
 """Kernel ``float32 [in, out]`` and bias ``float32 [out]`` of a layer, None without a bias."""

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.stats import rankdata
 
-from evojax_prune.errors import UserError
+from evojax_prune.core.errors import UserError
 
 
 def guide_from_scores(scores: np.ndarray) -> np.ndarray:

@@ -1,0 +1,310 @@
+"""Flags and YAML files become one configuration: defaults < preset < file < flags.
+
+The flags are made from the pydantic models of :mod:`evojax_prune.cli.config`: tyro shows them and
+takes the words apart, pydantic judges the values, so a wrong value is refused in the same words
+wherever it comes from. Nothing here imports JAX: ``--help`` is quick.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import difflib
+import io
+import sys
+import typing
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+import yaml
+from pydantic.fields import FieldInfo
+
+from evojax_prune.cli import config
+from evojax_prune.cli.config import Options, RunConfig
+from evojax_prune.core.errors import UserError
+
+PROGRAM = "python -m evojax_prune.run"
+DESCRIPTION = (
+    "Prune the head of a transfer-learning network: backbone features are computed once, a genetic "
+    "search finds the features or units worth keeping, and the result is compared with the dense "
+    "head on data that nothing was selected on."
+)
+
+
+def parse(args: Sequence[str] | None = None) -> RunConfig:
+    """The configuration of a command line.
+
+    Args:
+        args: the words after the program's name; those of this process if None.
+
+    Returns:
+        The configuration, every value checked on its own.
+
+    Raises:
+        UserError: an unknown flag or key, an impossible value, an unreadable file.
+        SystemExit: after ``--help`` (0) or a flag without its value (2).
+    """
+    args = list(sys.argv[1:] if args is None else args)
+    source, _ = tyro.cli(_Source, args=args, return_unknown_args=True, add_help=False)
+    file = load_file(source.config) if source.config else {}
+    named = {"protocol": source.protocol} if source.protocol else {}
+    flags = _flags(args, layered(file, named))
+    return config.validated(layered(file, flags))
+
+
+def layered(*layers: dict[str, Any]) -> dict[str, Any]:
+    """Complete settings: the defaults, then the preset that the layers ask for, then the layers."""
+    asked = merge({}, *layers)
+    start = config.defaults()
+    chosen = {key: asked.get(key, start[key]) for key in ("protocol", "mode")}
+    return merge(start, config.preset(chosen["protocol"], chosen["mode"]), asked)
+
+
+def merge(*layers: dict[str, Any]) -> dict[str, Any]:
+    """Nested settings laid over one another; the later layer wins."""
+    merged: dict[str, Any] = {}
+    for layer in layers:
+        for key, value in layer.items():
+            old: Any = merged.get(key)
+            nested = isinstance(old, dict) and isinstance(value, dict)
+            merged[key] = merge(old, value) if nested else value
+    return merged
+
+
+def load_file(path: Path) -> dict[str, Any]:
+    """The settings of a YAML file.
+
+    Raises:
+        UserError: no such file, no YAML, not a mapping, or an unknown key.
+    """
+    try:
+        settings = yaml.safe_load(path.expanduser().read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"cannot read the configuration {path}: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        detail = " ".join(str(error).split())
+        raise UserError(f"the configuration {path} is not valid YAML: {detail}") from None
+    if settings is None:
+        return {}
+    if not isinstance(settings, dict):
+        raise UserError(
+            f"the configuration {path} holds a {type(settings).__name__}, expected 'key: value' "
+            "lines"
+        )
+    _refuse_unknown_keys(settings, RunConfig, str(path))
+    return settings
+
+
+def dump(configuration: RunConfig) -> str:
+    """The YAML file that repeats a run; where its results go is left out."""
+    settings = yaml.safe_dump(configuration.repeatable(), sort_keys=False, allow_unicode=True)
+    return f"# {PROGRAM} --config THIS_FILE repeats this run.\n{settings}"
+
+
+def _refuse_unknown_keys(settings: dict[str, Any], model: type[Options], where: str) -> None:
+    valid = model.model_fields
+    for key, value in settings.items():
+        if key not in valid:
+            raise UserError(f"unknown key {key!r} in {where}{_suggestion(str(key), valid)}")
+        nested = _nested(valid[key])
+        if nested is None:
+            continue
+        if not isinstance(value, dict):
+            raise UserError(
+                f"{key} in {where} is {value!r}, expected keys of its own: "
+                f"{', '.join(nested.model_fields)}"
+            )
+        _refuse_unknown_keys(value, nested, f"{where}, {key}")
+
+
+def _suggestion(word: str, valid: Iterable[str]) -> str:
+    valid = list(valid)
+    near = difflib.get_close_matches(word, valid, n=1)
+    meant = f", did you mean {near[0]!r}?" if near else ";"
+    return f"{meant} valid: {', '.join(valid)}"
+
+
+# --- flags ---------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass
+class _Source:
+    """The flags that decide what lies under the other flags."""
+
+    config: Path | None = None
+    protocol: str | None = None
+
+
+def _flags(args: list[str], under: dict[str, Any]) -> dict[str, Any]:
+    """The settings that the flags change, as text; ``under`` is what they are laid over.
+
+    Text, because pydantic is to judge it. Only switches are typed: one that is not given comes back
+    as it was.
+    """
+    groups = _groups(under)
+    everything = dataclasses.make_dataclass(
+        "Flags",
+        [(g.title, g.kind, dataclasses.field(default_factory=g.kind)) for g in groups],
+    )
+    parsed, unknown = _tyro(everything, args)
+    if unknown:
+        raise UserError(f"unknown flag {unknown[0]}{_suggestion(unknown[0], _flag_names())}")
+    changed: dict[str, Any] = {}
+    for group in groups:
+        given = getattr(parsed, group.title)
+        if group.key is None:
+            changed |= _changed(given, under)
+        else:
+            changed[group.key] = _changed(given, under[group.key])
+    return changed
+
+
+def _tyro(everything: type, args: list[str]) -> tuple[Any, list[str]]:
+    """What tyro makes of the words; its boxed complaint becomes a sentence."""
+    complaint = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(complaint):
+            return tyro.cli(
+                everything,
+                prog=PROGRAM,
+                description=DESCRIPTION,
+                args=args,
+                return_unknown_args=True,
+            )
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+        lines = [line.strip("│ ") for line in complaint.getvalue().splitlines()]
+        words = " ".join(line for line in lines if line and not line.startswith(("╭", "╰", "─")))
+        raise UserError(words) from None
+
+
+def _changed(parsed: Any, under: dict[str, Any]) -> dict[str, Any]:
+    """The flags of one group that were given; a switch comes back as it was if it was not."""
+    values = {field.name: getattr(parsed, field.name) for field in dataclasses.fields(parsed)}
+    return {
+        name: value
+        for name, value in values.items()
+        if name != "config"
+        and value is not None
+        and not (isinstance(value, bool) and value == bool(under[name]))
+    }
+
+
+class _Group(typing.NamedTuple):
+    """A titled group of ``--help``; ``key`` names the nested settings that it fills, if any."""
+
+    title: str
+    key: str | None
+    kind: type
+
+
+def _groups(under: dict[str, Any]) -> list[_Group]:
+    groups = []
+    for options in config.GROUPS:
+        own = {n: f for n, f in options.model_fields.items() if n in options.__annotations__}
+        nested = {n: kind for n, f in own.items() if (kind := _nested(f)) is not None}
+        flags = [_flag(n, n, f, under[n]) for n, f in own.items() if n not in nested]
+        if options is config.SourceOptions:
+            flags.append(_CONFIG_FLAG)
+        if flags:
+            title = options.__name__.removesuffix("Options").lower()
+            groups.append(_Group(title, None, _group_class(title, options.__doc__, flags)))
+        for name, kind in nested.items():
+            flags = [
+                _flag(n, f"{name}.{n}", f, under[name][n]) for n, f in kind.model_fields.items()
+            ]
+            made = _group_class(name, own[name].description, flags)
+            groups.append(_Group(name, name, made))
+    return groups
+
+
+_CONFIG_FLAG = (
+    "config",
+    Annotated[
+        str | None,
+        tyro.conf.arg(
+            name="config",
+            prefix_name=False,
+            metavar="FILE.yaml",
+            help="file of settings; a flag overrides the file, an unknown key is refused",
+            help_behavior_hint="(default: none)",
+        ),
+    ],
+    dataclasses.field(default=None),
+)
+
+
+def _group_class(name: str, description: str | None, flags: list[Any]) -> type:
+    made = dataclasses.make_dataclass(name, flags)
+    made.__doc__ = description
+    return made
+
+
+def _nested(field: FieldInfo) -> type[Options] | None:
+    kind = field.annotation
+    return kind if isinstance(kind, type) and issubclass(kind, Options) else None
+
+
+def _flag(name: str, flag: str, field: FieldInfo, default: Any) -> tuple[str, Any, Any]:
+    """One field of a group's dataclass: name, type with tyro's marker, default."""
+    if field.annotation is bool:
+        shown = tyro.conf.arg(name=_dashed(flag), prefix_name=False, help=field.description)
+        return name, Annotated[bool, shown], dataclasses.field(default=bool(default))
+    shown = tyro.conf.arg(
+        name=_dashed(flag),
+        prefix_name=False,
+        help=field.description,
+        metavar=_metavar(field),
+        help_behavior_hint=f"(default: {_shown(default)})",
+    )
+    kind = tuple[str, ...] | None if _is_many(field.annotation) else str | None
+    return name, Annotated[kind, shown], dataclasses.field(default=None)
+
+
+def _dashed(name: str) -> str:
+    return name.replace("_", "-")
+
+
+def _shown(default: Any) -> str:
+    if default is None:
+        return "none"
+    return " ".join(map(str, default)) if isinstance(default, tuple) else str(default)
+
+
+def _members(annotation: Any) -> list[Any]:
+    """The types in an annotation, taken out of Optional and Annotated."""
+    if typing.get_origin(annotation) is Annotated:
+        return _members(typing.get_args(annotation)[0])
+    if typing.get_origin(annotation) in (typing.Union, type(int | None)):
+        inner = typing.get_args(annotation)
+        return [m for part in inner if part is not type(None) for m in _members(part)]
+    return [annotation]
+
+
+def _is_many(annotation: Any) -> bool:
+    """Whether a flag takes several words."""
+    return any(typing.get_origin(m) in (tuple, dict) for m in _members(annotation))
+
+
+def _metavar(field: FieldInfo) -> str:
+    extra = field.json_schema_extra
+    if isinstance(extra, dict) and "metavar" in extra:
+        return str(extra["metavar"])
+    if _is_many(field.annotation):
+        return "INT [INT ...]"
+    kind = _members(field.annotation)[0]
+    if typing.get_origin(kind) is typing.Literal:
+        return "{" + ",".join(typing.get_args(kind)) + "}"
+    return {int: "INT", float: "FLOAT", bool: "{true,false}", Path: "PATH"}.get(kind, "TEXT")
+
+
+def _flag_names() -> list[str]:
+    names = ["--config"]
+    for name, field in RunConfig.model_fields.items():
+        nested = _nested(field)
+        inner = f".{{{','.join(map(_dashed, nested.model_fields))}}}" if nested else ""
+        names.append(f"--{_dashed(name)}{inner}")
+    return names

@@ -1,0 +1,1 @@
+"""What a pruned head is: mode, head, masks, protocol, splits, outcome."""

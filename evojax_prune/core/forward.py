@@ -1,0 +1,73 @@
+"""The forward pass of a head, once in NumPy and once in JAX, and the score of its logits.
+
+Layers are pairs of a kernel ``float32 [in, out]`` and a bias ``float32 [out]`` or None. Between two
+layers stands a ReLU, whose derivative at 0 is taken as 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import jax
+
+    from evojax_prune.core.head import Params
+
+Layer = tuple[np.ndarray, np.ndarray | None]
+"""Kernel ``float32 [in, out]`` and bias ``float32 [out]`` or None."""
+
+
+def layers_of(params: Params) -> list[Layer]:
+    """The layers of a head in order."""
+    named = (params[f"layer_{i}"] for i in range(len(params)))
+    return [(layer["kernel"], layer.get("bias")) for layer in named]
+
+
+def affine(x: np.ndarray, layer: Layer) -> np.ndarray:
+    """Outputs ``[n, out]`` of one layer before its ReLU, of inputs ``[n, in]``."""
+    kernel, bias = layer
+    z = x @ kernel
+    return z if bias is None else z + bias[None]
+
+
+def forward_after(z: np.ndarray, later: Sequence[Layer]) -> np.ndarray:
+    """Logits ``[n, C]`` from the first layer's outputs ``z [n, H]`` before the ReLU."""
+    for layer in later:
+        z = affine(np.maximum(z, np.float32(0)), layer)
+    return z
+
+
+def forward(x: np.ndarray, layers: Sequence[Layer]) -> np.ndarray:
+    """Logits ``float32 [n, C]`` of features ``float32 [n, F]``, in plain NumPy."""
+    return forward_after(affine(x, layers[0]), layers[1:])
+
+
+def jax_forward_after(
+    z: jax.Array, later: Sequence[tuple[jax.Array, jax.Array | None]]
+) -> jax.Array:
+    """As :func:`forward_after`, of traced arrays ``z [..., H]``."""
+    from jax.nn import relu
+
+    for kernel, bias in later:
+        z = relu(z) @ kernel
+        if bias is not None:
+            z = z + bias.reshape((1,) * (z.ndim - 1) + bias.shape)
+    return z
+
+
+def score_logits(logits: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
+    """Rows classified rightly, and their summed cross-entropy in nats.
+
+    Args:
+        logits: ``float32 [n, C]``.
+        labels: ``int32 [n]``.
+    """
+    if not len(labels):
+        return 0.0, 0.0
+    top = logits.max(1, keepdims=True)
+    partition = np.log(np.exp(logits - top).sum(1, dtype=np.float64)) + top[:, 0]
+    picked = np.take_along_axis(logits, labels[:, None], 1)[:, 0]
+    return float((logits.argmax(1) == labels).sum()), float((partition - picked).sum())

@@ -1,0 +1,139 @@
+"""Named data sets, through TensorFlow Datasets; TensorFlow itself is not needed to read them."""
+
+from __future__ import annotations
+
+import dataclasses
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from evojax_prune.core.errors import UserError
+from evojax_prune.data.decoding import UnreadableImageError, decode_image
+from evojax_prune.data.images import ImageDataset, ImageSplit
+from evojax_prune.data.sources.given import describe
+from evojax_prune.data.sources.tfds_prepare import Keys, find_keys, import_tfds, prepare
+from evojax_prune.data.sources.tfds_prepared import Prepared, find_prepared
+
+_CHUNK = 64
+"""Records read at once."""
+
+
+def identities(dataset: str, data_dir: Path | None) -> dict[str, str] | None:
+    """Digest of each given split; None where the data set is not prepared yet."""
+    prepared = find_prepared(dataset, data_dir)
+    if prepared is None:
+        return None
+    return {split: prepared.identity(split) for split in prepared.given}
+
+
+def load(dataset: str, data_dir: Path | None, download: bool = True) -> ImageDataset:
+    """Images of a named data set, downloaded and prepared first where they are not on disk.
+
+    Args:
+        dataset: ``name``, ``name/config`` or either with ``:version``; what is on disk comes first.
+        data_dir: folder that holds the data sets; TensorFlow Datasets' own default if None.
+        download: prepare what is not there, instead of stopping.
+
+    Raises:
+        UserError: no such data set, no images or class labels in it, or it cannot be prepared.
+    """
+    prepared = find_prepared(dataset, data_dir) or prepare(dataset, data_dir, download)
+    try:
+        builder = import_tfds().builder_from_directory(prepared.folder)
+    except Exception as error:  # whatever its metadata make TensorFlow Datasets raise
+        raise UserError(
+            f"TensorFlow Datasets cannot open {prepared.folder} ({error}): delete the folder and"
+            " prepare the data set again"
+        ) from error
+    keys = find_keys(builder)
+    classes = tuple(builder.info.features[keys.label].names)
+    describe(prepared.given, [s["name"] for s in prepared.info["splits"]], prepared.name)
+    splits = {
+        split: _split(split, _Records(builder, prepared, parts, keys))
+        for split, parts in prepared.given.items()
+    }
+    return ImageDataset(prepared.name, prepared.version, classes, splits)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Records:
+    """The records of one given split; iterating gives the place and bytes of each image."""
+
+    builder: Any
+    prepared: Prepared
+    parts: tuple[str, ...]
+    keys: Keys
+
+    def __iter__(self) -> Iterator[tuple[str, bytes]]:
+        for i, (part, example) in enumerate(self.examples()):
+            yield f"image {i} of {self.prepared.name} {part}", example[self.keys.image]
+
+    def examples(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Part and content of each record as TensorFlow Datasets decodes it, images encoded."""
+        decoders = {self.keys.image: import_tfds().decode.SkipDecoding()}
+        try:
+            for part in self.parts:
+                if self.prepared.file_format == "tfrecord":
+                    features = self.builder.info.features
+                    for record in _tfrecords(self.prepared.shards(part)):
+                        yield part, features.deserialize_example_np(record, decoders=decoders)
+                else:
+                    source = self.builder.as_data_source(part, decoders=decoders)
+                    for start in range(0, len(source), _CHUNK):
+                        rows = range(start, min(start + _CHUNK, len(source)))
+                        yield from ((part, row) for row in source.__getitems__(list(rows)))
+        except (OSError, ValueError, RuntimeError, LookupError, NotImplementedError) as error:
+            raise UserError(
+                f"the records of {self.prepared.folder} cannot be read ({error}): delete the folder"
+                " and prepare the data set again"
+            ) from error
+
+
+def _tfrecords(shards: list[Path]) -> Iterator[bytes]:
+    """The records of TFRecord files, which TensorFlow Datasets itself reads by TensorFlow only.
+
+    A record is its length (8 bytes), a checksum of it (4), the data, and a checksum (4); the
+    checksums are not looked at, since Python knows no CRC-32C.
+    """
+    for shard in shards:
+        with open(shard, "rb") as file:
+            while head := file.read(12):
+                (length,) = struct.unpack("<Q", head[:8])
+                record = file.read(length)
+                if len(record) < length or len(file.read(4)) < 4:
+                    raise ValueError(f"{shard.name} is truncated")
+                yield record
+
+
+def _split(split: str, records: _Records) -> ImageSplit:
+    identity = records.prepared.identity(split)  # first, since it sees whether files are missing
+    label, file = records.keys.label, records.keys.file
+    found = [
+        (example[label], f"{part}/{example[file].decode()}" if file else "")
+        for part, example in records.examples()
+    ]
+    labels = np.array([number for number, _ in found], np.int32)
+    if len(labels) == 0 or labels.min() < 0:
+        raise UserError(
+            f"split {'+'.join(records.parts)} of {records.prepared.name} has images without labels:"
+            " save what you need as an image folder"
+        )
+    return ImageSplit(
+        name=split,
+        labels=labels,
+        identity=identity,
+        paths=tuple(path for _, path in found) if file else None,
+        items=records,
+        decode=_decode,
+    )
+
+
+def _decode(item: tuple[str, bytes]) -> np.ndarray:
+    place, image = item
+    try:
+        return decode_image(image)
+    except UnreadableImageError as error:
+        raise UserError(f"{place} cannot be decoded: {error}") from error

@@ -1,0 +1,1 @@
+"""Train, selection and test, cut without splitting a group."""

@@ -1,0 +1,155 @@
+"""Train, selection and test: always three, whatever splits the data were given with."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal
+
+import numpy as np
+
+from evojax_prune.core.errors import UserError
+from evojax_prune.core.splits import FeatureSplits, Split
+from evojax_prune.data.splitting import stratify
+from evojax_prune.data.splitting.copies import warn_of_copies
+from evojax_prune.data.splitting.counts import check_class_counts
+from evojax_prune.data.splitting.groups import check_overlap
+from evojax_prune.data.table import FeatureTable
+
+Selection = Literal["holdout", "test-half", "test", "kfold"]
+"""Where the selection split comes from."""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Rows:
+    """Rows of one given split, or some of them."""
+
+    x: np.ndarray
+    y: np.ndarray
+    groups: np.ndarray | None
+
+    def take(self, rows: np.ndarray) -> _Rows:
+        groups = None if self.groups is None else self.groups[rows]
+        return _Rows(self.x[rows], self.y[rows], groups)
+
+    @property
+    def split(self) -> Split:
+        return Split(self.x, self.y)
+
+
+def make_splits(
+    table: FeatureTable,
+    *,
+    selection: Selection,
+    selection_fraction: float = 0.2,
+    test_fraction: float = 0.2,
+    folds: int = 5,
+    seed: int,
+    allow_group_overlap: bool = False,
+) -> list[FeatureSplits]:
+    """Cut train, selection and test.
+
+    Where no test split was given, one is cut off first. Every cut is stratified by class, the same
+    for the same seed, and never splits a group; every class is in the train split.
+
+    Args:
+        table: features of the given splits.
+        selection: ``holdout``: a part of the training data; ``test-half``: a half of the test
+            split, of which the other half stays the test split; ``test``: the test split itself,
+            which the splits then say (``selected_on_test``); ``kfold``: each fold of the training
+            data in turn.
+        selection_fraction: size of the hold-out, of the training data.
+        test_fraction: size of a test split that is cut off, of all data.
+        folds: folds of ``kfold``.
+        seed: 0 or more.
+        allow_group_overlap: go on, with a warning, where the given train and test splits share
+            groups.
+
+    Returns:
+        One element; for ``kfold`` one a fold, all with the same test split.
+
+    Raises:
+        UserError: too few images or groups, shared groups, or selection on a test split that a
+            features file does not have.
+    """
+    test_seed, selection_seed = np.random.SeedSequence(seed).generate_state(2).tolist()
+    classes = table.classes
+    train, test = _train_and_test(
+        table, selection, test_fraction, folds, test_seed, allow_group_overlap
+    )
+    needed = _least(selection, folds)
+    check_class_counts(train.y, classes, needed, f"in training, for selection {selection}")
+    if selection == "kfold":
+        cuts = stratify.folds(train.y, train.groups, folds, selection_seed)
+        parts = [(train.take(rest), train.take(part), test) for rest, part in cuts]
+    elif selection == "holdout":
+        rest, part = stratify.cut(
+            train.y, train.groups, selection_fraction, selection_seed, what="a selection split"
+        )
+        parts = [(train.take(rest), train.take(part), test)]
+    elif selection == "test-half":
+        if test.groups is None:
+            _check_halves(test.y, classes)
+        rest, part = stratify.cut(
+            test.y, test.groups, 0.5, selection_seed, keep=0, what="half of the test split"
+        )
+        parts = [(train, test.take(part), test.take(rest))]
+    else:
+        parts = [(train, test, test)]
+    made = [
+        FeatureSplits(a.split, b.split, c.split, classes, selected_on_test=selection == "test")
+        for a, b, c in parts
+    ]
+    warn_of_copies(made[0])
+    return made
+
+
+def _least(selection: Selection, folds: int) -> int:
+    """Training images that each class needs."""
+    return {"holdout": 2, "kfold": folds, "test-half": 1, "test": 1}[selection]
+
+
+def _train_and_test(
+    table: FeatureTable,
+    selection: Selection,
+    test_fraction: float,
+    folds: int,
+    seed: int,
+    allow_group_overlap: bool,
+) -> tuple[_Rows, _Rows]:
+    rows = {
+        name: _Rows(table.x[name], table.y[name], table.groups[name] if table.groups else None)
+        for name in table.x
+    }
+    if "test" in rows:
+        train, test = rows["train"], rows["test"]
+        if train.groups is not None and test.groups is not None:
+            check_overlap(train.groups, test.groups, allow_group_overlap)
+        return train, test
+    if "train" in rows and selection in ("test", "test-half"):
+        raise UserError(
+            f"selection {selection} needs a test split, which {table.source} does not have:"
+            " add x_test and y_test, or choose holdout or kfold"
+        )
+    (everything,) = rows.values()
+    needed = _least(selection, folds) + 1
+    check_class_counts(everything.y, table.classes, needed, "to cut train, selection and test from")
+    rest, part = stratify.cut(
+        everything.y,
+        everything.groups,
+        test_fraction,
+        seed,
+        keep=2 if selection in ("holdout", "kfold") else 1,
+        pieces=2 if selection == "test-half" else 1,
+        what="a test split",
+    )
+    return everything.take(rest), everything.take(part)
+
+
+def _check_halves(labels: np.ndarray, classes: tuple[str, ...]) -> None:
+    present = np.unique(labels)
+    check_class_counts(
+        np.searchsorted(present, labels),
+        tuple(classes[i] for i in present),
+        2,
+        "in the test split to halve it, or choose selection holdout",
+    )

@@ -1,0 +1,8 @@
+"""``python -m evojax_prune.run``."""
+
+import sys
+
+from evojax_prune.run.main import main
+
+if __name__ == "__main__":
+    sys.exit(main())

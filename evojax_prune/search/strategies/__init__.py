@@ -1,0 +1,1 @@
+"""Search strategies behind evosax's ask and tell."""

@@ -1,0 +1,75 @@
+"""The generational (mu + lambda) genetic algorithm on bits."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from evojax_prune.search.operators import crossover as crossovers
+from evojax_prune.search.operators.crossover import Crossover
+from evojax_prune.search.operators.duplicates import replace_duplicates
+from evojax_prune.search.operators.mutation import BitMutation, Mutation
+from evojax_prune.search.operators.order import best_first, count_active
+from evojax_prune.search.operators.parents import ParentChoice, tournament
+from evojax_prune.search.strategies.binary import BinaryGA, Params, State
+from evojax_prune.search.strategies.options import FLIPS
+
+_PAIR_TOURNAMENT = tournament(2)
+
+
+class GenerationalGA(BinaryGA):
+    """(mu + lambda): the best P of the P members and their C children live on.
+
+    Children that are copies of a member or of each other are changed until they are not, so the
+    population never fills with one genome. Of equal fitness the one with fewer active bits lives;
+    where that is equal too, the newcomer does, which lets the population drift along a plateau.
+    """
+
+    def __init__(
+        self,
+        population_size: int,
+        solution: jax.Array,
+        *,
+        children: int | None = None,
+        parents: ParentChoice = _PAIR_TOURNAMENT,
+        crossover: Crossover = crossovers.uniform,
+        mutation: Mutation | None = None,
+    ):
+        """Set the operators.
+
+        Args:
+            population_size: mu, P.
+            solution: any ``bool [G]``.
+            children: lambda, C; half of the population if not given.
+            parents: chooses a pair.
+            crossover: makes two children of it.
+            mutation: flips bits of both; each bit with a rate of 3 / G if not given.
+        """
+        super().__init__(
+            population_size,
+            solution,
+            children=children or max(2, population_size // 2),
+            parents=parents,
+            crossover=crossover,
+            mutation=mutation or BitMutation(min(0.5, FLIPS / jnp.size(solution))),
+        )
+
+    def _ask(self, key: jax.Array, state: State, params: Params) -> tuple[jax.Array, State]:
+        key_breed, key_copies = jax.random.split(key)
+        children, state = super()._ask(key_breed, state, params)
+        return replace_duplicates(key_copies, children, state.population), state
+
+    def _tell(
+        self,
+        key: jax.Array,
+        population: jax.Array,
+        fitness: jax.Array,
+        state: State,
+        params: Params,
+    ) -> State:
+        # Children first: the order is stable, so they win exact ties.
+        everyone = jnp.concatenate([fitness, state.fitness])
+        active = jnp.concatenate([count_active(population), state.active])
+        survivors = best_first(everyone, active)[: self.population_size]
+        members = jnp.concatenate([population, state.population])[survivors]
+        return self._settle(state, members, everyone[survivors])
