@@ -34,7 +34,8 @@ fits = fit_population(
     FeatureSplits(part, part, part, ("a", "b", "c")),
     Protocol(epochs=2),
     head=spec,
-    engine="workers-primal",
+    engine="xla",
+    form="primal",
 )
 found = sum("cache_hits" in hit for hit in hits)
 print(json.dumps({"programs": fits.report.programs, "hits": found, "loss": fits.loss.tolist()}))

@@ -18,8 +18,7 @@ from evojax_prune.core.masks import Masks, concatenate, count_parameters, dense_
 from evojax_prune.core.protocol import Protocol
 from evojax_prune.core.pruning import Fractions, Pruning
 from evojax_prune.core.splits import FeatureSplits
-from evojax_prune.engine import fit_population
-from evojax_prune.engine.workers import run_queue
+from evojax_prune.engine import fit_population, run_queue
 
 FRACTIONS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 """Active fractions among which each baseline's own best is looked for."""

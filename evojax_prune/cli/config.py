@@ -117,6 +117,13 @@ class ProtocolOptions(Options):
         description="standard deviation of Gaussian noise added to the features at each step, in "
         "units of the features",
     )
+    label_smoothing: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="share of each row's target that is spread evenly over the classes, in the "
+        "training loss",
+    )
 
     @classmethod
     def of(cls, protocol: Protocol) -> Self:

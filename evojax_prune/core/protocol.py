@@ -31,6 +31,8 @@ class Protocol:
             and ``decay``, not ``momentum`` and ``nesterov``.
         input_noise: standard deviation of Gaussian noise added to the features at each step, in
             units of the features.
+        label_smoothing: share of each row's target that is spread evenly over the classes, in
+            [0, 1). Only the training loss is smoothed, which early stopping sees; scores are not.
     """
 
     epochs: int = 600
@@ -44,6 +46,7 @@ class Protocol:
     restore_best: bool = True
     optimizer: str = "sgd"
     input_noise: float = 0.0
+    label_smoothing: float = 0.0
 
 
 PAPER = Protocol()

@@ -21,9 +21,7 @@ from evojax_prune.core.protocol import Protocol
 from evojax_prune.core.pruning import Pruning
 from evojax_prune.core.splits import FeatureSplits
 from evojax_prune.data import FeatureTable, make_splits
-from evojax_prune.engine import EngineReport, Fits, fit_population
-from evojax_prune.engine.optax_steps import optimizer_names
-from evojax_prune.engine.plan import ENGINES
+from evojax_prune.engine import ENGINES, EngineReport, Fits, fit_population, optimizer_names
 from evojax_prune.features import load_table
 from evojax_prune.objectives import fitness as objectives
 from evojax_prune.search import (

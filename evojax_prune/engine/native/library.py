@@ -12,7 +12,7 @@ INTS = ctypes.POINTER(ctypes.c_int32)
 DOUBLES = ctypes.POINTER(ctypes.c_double)
 
 
-class Layer(ctypes.Structure):
+class NativeLayer(ctypes.Structure):
     """``ep_layer``."""
 
     _fields_ = (
@@ -27,7 +27,7 @@ class Layer(ctypes.Structure):
     )
 
 
-class Member(ctypes.Structure):
+class NativeMember(ctypes.Structure):
     """``ep_member``."""
 
     _fields_ = (
@@ -47,7 +47,7 @@ class Member(ctypes.Structure):
         ("nesterov", ctypes.c_int32),
         ("patience", ctypes.c_int32),
         ("restore_best", ctypes.c_int32),
-        ("layers", ctypes.POINTER(Layer)),
+        ("layers", ctypes.POINTER(NativeLayer)),
         ("rest", FLOATS),
         ("drift", FLOATS),
         ("best_a", FLOATS),
@@ -72,9 +72,9 @@ def load(path: Path) -> ctypes.CDLL:
     library = ctypes.CDLL(str(path))
     library.ep_interface.argtypes = []
     library.ep_interface.restype = ctypes.c_int64
-    if library.ep_interface() != ctypes.sizeof(Layer) * 1000 + ctypes.sizeof(Member):
+    if library.ep_interface() != ctypes.sizeof(NativeLayer) * 1000 + ctypes.sizeof(NativeMember):
         raise OSError("it was built from another version of the package; install that again")
-    library.ep_train.argtypes = [ctypes.POINTER(Member)]
+    library.ep_train.argtypes = [ctypes.POINTER(NativeMember)]
     library.ep_train.restype = ctypes.c_int
     library.ep_floats.argtypes = [ctypes.c_int32, ctypes.c_int32]
     library.ep_floats.restype = ctypes.c_int64

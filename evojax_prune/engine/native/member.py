@@ -10,7 +10,7 @@ import numpy as np
 
 from evojax_prune.core.protocol import Protocol
 from evojax_prune.engine.native import panels
-from evojax_prune.engine.native.library import DOUBLES, INTS, Layer, Member, kernel
+from evojax_prune.engine.native.library import DOUBLES, INTS, NativeLayer, NativeMember, kernel
 
 Pair = tuple[np.ndarray, np.ndarray | None]
 """Kernel ``float32 [in, out]`` and bias ``float32 [out]`` of a layer, None without a bias."""
@@ -136,9 +136,9 @@ def train_epochs(
     z0 = None if z0 is None else np.ascontiguousarray(z0, np.float32)
     _check_arrays(state, inputs, z0, y, order)
     losses = np.zeros(epochs, np.float64)
-    layers = (Layer * len(state.layers))(*map(_layer, state.layers))
+    layers = (NativeLayer * len(state.layers))(*map(_layer, state.layers))
     dual = state.dual
-    member = Member(
+    member = NativeMember(
         inputs=panels.floats(inputs),
         z0=panels.floats(z0),
         labels=y.ctypes.data_as(INTS),
@@ -203,9 +203,9 @@ def _layer_state(weights: np.ndarray, bias: np.ndarray | None) -> LayerState:
     return LayerState(inputs, outputs, now, panels.zeros(inputs, outputs), best, pair)
 
 
-def _layer(layer: LayerState) -> Layer:
+def _layer(layer: LayerState) -> NativeLayer:
     bias = layer.bias
-    return Layer(
+    return NativeLayer(
         layer.inputs,
         layer.outputs,
         *map(panels.floats, (layer.now, layer.velocity, layer.best)),

@@ -1,19 +1,55 @@
-"""The compiled programs: training of folds x members side by side, and their evaluation."""
+"""The compiled programs: folds x members are trained side by side, and scored."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 
-from evojax_prune.engine import sgd
-from evojax_prune.engine.form import Form
-from evojax_prune.engine.later import logits_after, row_losses
-from evojax_prune.engine.optax_steps import init_optax_state, make_optax_epoch
-from evojax_prune.engine.stopping import Limits, Progress, after_epoch, start
+from evojax_prune.core.forward import jax_score_logits
+from evojax_prune.engine.xla import sgd
+from evojax_prune.engine.xla.stopping import StoppingLimits, StoppingState, after_epoch, start
+
+
+class Program(Protocol):
+    """What a compiled program is specialised to: how one member trains. Hashable.
+
+    The one of momentum SGD is :class:`evojax_prune.engine.xla.sgd.SgdProgram`.
+    """
+
+    @property
+    def name(self) -> str:
+        """For logs and reports."""
+
+    @property
+    def dual(self) -> bool:
+        """The first layer is learned in dual form."""
+
+    @property
+    def biased(self) -> bool:
+        """The first layer has a bias."""
+
+    @property
+    def block(self) -> int:
+        """Steps per block."""
+
+    @property
+    def restore_best(self) -> bool:
+        """Keep the best epoch's weights rather than the last ones."""
+
+    def __hash__(self) -> int: ...
+
+    def begin(self, weights: sgd.Weights) -> Any:
+        """State before the first step."""
+
+    def epoch(self, data, kept, state, index, weight, rates):
+        """Trains for one epoch: see :meth:`evojax_prune.engine.xla.sgd.SgdProgram.epoch`."""
+
+    def weights(self, state: Any, rates: sgd.Rates) -> sgd.Weights:
+        """What has been learned."""
 
 
 class Scores(NamedTuple):
@@ -31,41 +67,25 @@ class Axes(NamedTuple):
     columns: int | None
 
 
-def _epoch_and_weights(form: Form) -> tuple[Callable[..., Any], Callable[..., sgd.Weights]]:
-    if form.kind == "optax":
-        return make_optax_epoch(form.protocol, form.biased), lambda state, rates: state.weights
-    nesterov = form.protocol.nesterov
-    epoch = sgd.make_epoch(
-        dual=form.kind == "dual",
-        biased=form.biased,
-        nesterov=nesterov,
-        block=form.block,
-        renewal=sgd.renewal_steps(form.protocol.momentum),
-    )
-    return epoch, lambda state, rates: sgd.weights_of(state, rates.momentum, nesterov)
-
-
 @functools.cache
-def begin(form: Form) -> Callable[[sgd.Weights], tuple[Any, Progress]]:
+def begin(program: Program) -> Callable[[sgd.Weights], tuple[Any, StoppingState]]:
     """Program for the states of folds x members before their first epoch.
 
     In dual form ``weights.first`` is zeros ``[K, P, N, H]``, A at rest.
     """
 
-    def member(weights: sgd.Weights) -> tuple[Any, Progress]:
-        if form.kind == "optax":
-            return init_optax_state(weights, form.protocol), start(weights)
-        return sgd.init_state(*weights), start(weights)
+    def member(weights: sgd.Weights) -> tuple[Any, StoppingState]:
+        return program.begin(weights), start(weights)
 
     return jax.jit(jax.vmap(jax.vmap(member)))
 
 
 @functools.cache
-def train(form: Form, axes: Axes) -> Callable[..., tuple[Any, Progress]]:
+def train(program: Program, axes: Axes) -> Callable[..., tuple[Any, StoppingState]]:
     """Program that trains folds x members side by side.
 
     Args:
-        form: what the program is specialised to.
+        program: how one member trains.
         axes: which data members have of their own.
 
     Returns:
@@ -74,20 +94,19 @@ def train(form: Form, axes: Axes) -> Callable[..., tuple[Any, Progress]]:
         columns and ``kept`` over members alone; ``carry`` over folds and members. It runs until
         every member is done or the order ends; a member that is done keeps its result.
     """
-    epoch, weights_of = _epoch_and_weights(form)
 
     def advance(data, kept, carry, index, weight, rates, limits):
         state, progress = carry
-        state, loss = epoch(data, kept, state, index, weight, rates)
-        weights = weights_of(state, rates)
-        return state, after_epoch(progress, loss, weights, limits, form.protocol.restore_best)
+        state, loss = program.epoch(data, kept, state, index, weight, rates)
+        weights = program.weights(state, rates)
+        return state, after_epoch(progress, loss, weights, limits, program.restore_best)
 
     data_axes = sgd.FirstLayer(axes.rows, axes.offset, None, axes.columns)
     members = jax.vmap(advance, (data_axes, 0, 0, None, None, None, None))
     folds = jax.vmap(members, (sgd.FirstLayer(0, 0, 0, None), None, 0, 0, 0, None, None))
 
     @functools.partial(jax.jit, donate_argnames="carry")
-    def run(data, kept, carry, index, weight, rates, limits: Limits):
+    def run(data, kept, carry, index, weight, rates, limits: StoppingLimits):
         def live(loop):
             e, (_, progress) = loop
             return (e < index.shape[1]) & ~progress.done.all()
@@ -151,12 +170,7 @@ def _scores(weights: sgd.Weights, columns: Any, x: jax.Array, y: jax.Array) -> S
     def chunk(total, part):
         x, y = part
         z = sgd.pick(x, columns) @ weights.first + weights.bias[None]
-        logits = logits_after(z, weights.later)
-        here = y >= 0
-        right = (jnp.argmax(logits, 1).astype(y.dtype) == y) & here
-        losses = jnp.where(here, row_losses(logits, jnp.maximum(y, 0)), 0.0)
-        return Scores(
-            total.right + right.sum(dtype=jnp.int32), total.cross_entropy + losses.sum()
-        ), None
+        right, losses = jax_score_logits(sgd.logits_after(z, weights.later), y)
+        return Scores(total.right + right, total.cross_entropy + losses), None
 
     return jax.lax.scan(chunk, Scores(jnp.int32(0), jnp.float32(0)), (x, y))[0]

@@ -1,4 +1,4 @@
-"""Early stopping on the training loss, one member at a time, with the best weights kept."""
+"""Early stopping on the training loss, each member for itself, with the best weights kept."""
 
 from __future__ import annotations
 
@@ -6,17 +6,27 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+
+from evojax_prune.core.protocol import Protocol
 
 
-class Limits(NamedTuple):
+class StoppingLimits(NamedTuple):
     """When training ends, as scalars: see :class:`evojax_prune.core.protocol.Protocol`."""
 
     epochs: Any
     patience: Any
     min_delta: Any
 
+    @classmethod
+    def of(cls, protocol: Protocol) -> StoppingLimits:
+        """The protocol's limits."""
+        return cls(
+            np.int32(protocol.epochs), np.int32(protocol.patience), np.float32(protocol.min_delta)
+        )
 
-class Progress(NamedTuple):
+
+class StoppingState(NamedTuple):
     """What early stopping remembers.
 
     Attributes:
@@ -34,14 +44,18 @@ class Progress(NamedTuple):
     kept: Any
 
 
-def start(weights: Any) -> Progress:
+def start(weights: Any) -> StoppingState:
     """Before the first epoch."""
-    return Progress(jnp.int32(0), jnp.float32(jnp.inf), jnp.int32(0), jnp.bool(False), weights)
+    return StoppingState(jnp.int32(0), jnp.float32(jnp.inf), jnp.int32(0), jnp.bool(False), weights)
 
 
 def after_epoch(
-    progress: Progress, loss: jax.Array, weights: Any, limits: Limits, restore_best: bool
-) -> Progress:
+    progress: StoppingState,
+    loss: jax.Array,
+    weights: Any,
+    limits: StoppingLimits,
+    restore_best: bool,
+) -> StoppingState:
     """Bookkeeping of Keras's ``EarlyStopping(monitor="loss", restore_best_weights=...)``.
 
     A member that is done ignores further epochs, so that it may go on in step with others. A loss
@@ -52,7 +66,7 @@ def after_epoch(
     epoch = progress.epoch + 1
     stop = (limits.patience > 0) & (wait >= limits.patience) & (epoch > 1)
     keep = (improved | (epoch == 1)) if restore_best else jnp.bool(True)
-    after = Progress(
+    after = StoppingState(
         epoch,
         jnp.where(improved, loss, progress.best),
         wait,

@@ -1,4 +1,4 @@
-"""The data of one fold as the engine needs it, prepared once and kept between generations."""
+"""The data of one fold as the engine needs it, made when first asked for and then kept."""
 
 from __future__ import annotations
 
@@ -6,18 +6,20 @@ import dataclasses
 import threading
 from collections.abc import Callable
 
+import jax.numpy as jnp
 import numpy as np
 
+from evojax_prune.core.forward import affine, layers_of
 from evojax_prune.core.head import HeadSpec, Params, init_params
 from evojax_prune.core.splits import FeatureSplits, Split
 from evojax_prune.engine.batches import epoch_order
 
-KEPT_PROBLEMS = 16
-"""Prepared folds kept; a search asks for the same few again at every generation."""
+SPLITS = ("train", "selection", "test")
+"""The splits of a fold by name."""
 
 
 @dataclasses.dataclass(eq=False)
-class Problem:
+class Fold:
     """One fold, the head's shape and its initial weights.
 
     What the dual form works with has the training rows in the order in which the first epoch visits
@@ -25,13 +27,13 @@ class Problem:
     native kernel skips, and the first epoch costs half.
 
     Attributes:
-        splits: the fold.
+        splits: each split by name, features ``float32 [n, F]`` and labels ``int32 [n]``.
         head: shape of the head.
         params: initial parameters, the same for every member.
         seed: seed of the minibatch order.
     """
 
-    splits: FeatureSplits
+    splits: dict[str, Split]
     head: HeadSpec
     params: Params
     seed: int
@@ -39,23 +41,30 @@ class Problem:
     _lock: threading.RLock = dataclasses.field(default_factory=threading.RLock)
 
     @property
+    def nbytes(self) -> int:
+        """Bytes of all its arrays, those of the splits included."""
+        splits = [a for split in self.splits.values() for a in (split.x, split.y)]
+        arrays = {id(a): a.nbytes for a in (*splits, *tuple(self._made.values()))}
+        return sum(arrays.values())
+
+    @property
     def rows(self) -> int:
         """Training rows N."""
-        return len(self.splits.train)
+        return len(self.splits["train"])
 
     @property
     def x(self) -> np.ndarray:
         """Training features ``float32 [N, F]``."""
-        return self.splits.train.x
+        return self.splits["train"].x
 
     @property
     def y(self) -> np.ndarray:
         """Training labels ``int32 [N]``."""
-        return self.splits.train.y
+        return self.splits["train"].y
 
     def split(self, name: str) -> Split:
         """The split of a name."""
-        return getattr(self.splits, name)
+        return self.splits[name]
 
     @property
     def visits(self) -> np.ndarray:
@@ -64,7 +73,7 @@ class Problem:
 
     @property
     def by_feature(self) -> np.ndarray:
-        """Training features ``float32 [F, N]``, a row a feature: quick to choose features from."""
+        """Training features ``float32 [F, N]``, one row per feature, quick to choose from."""
 
         def make() -> np.ndarray:
             return self.x.T.take(self.visits, axis=1)
@@ -93,7 +102,7 @@ class Problem:
         """First-layer preactivations of a split under the initial weights ``float32 [n, H]``."""
 
         def make() -> np.ndarray:
-            start = self._first(self.split(name).x)
+            start = affine(self.split(name).x, layers_of(self.params)[0])
             return start[self.visits] if name == "train" else start
 
         return self._once(("start", name), make)
@@ -108,11 +117,6 @@ class Problem:
             return products.take(self.visits, axis=1)
 
         return self._once(("gram", name), make)
-
-    def _first(self, x: np.ndarray) -> np.ndarray:
-        first = self.params["layer_0"]
-        z = x @ first["kernel"]
-        return z + first["bias"][None] if "bias" in first else z
 
     def _once(self, key: tuple[str, str], make: Callable[[], np.ndarray]) -> np.ndarray:
         """Made by the first worker that asks, while the others wait."""
@@ -133,44 +137,49 @@ def gram_matrix(by_feature: np.ndarray, biased: bool) -> np.ndarray:
     return gram
 
 
-_recent: list[Problem] = []
+def make_fold(
+    splits: FeatureSplits, head: HeadSpec, seed: int = 0, params: Params | None = None
+) -> Fold:
+    """A fold; cheap, as nothing is computed before it is needed.
 
-
-def prepare(splits: FeatureSplits, head: HeadSpec, seed: int, params: Params | None) -> Problem:
-    """The problem of a fold; the same object for the same fold, head, seed and weights.
+    Args:
+        splits: features of any float type and labels of any integer type; what is not ``float32``
+            and ``int32`` already is converted.
+        head: shape of the head.
+        seed: decides initial weights and minibatch order.
+        params: initial parameters instead of those that the seed gives.
 
     Raises:
         ValueError: features, labels or parameters do not fit the head.
     """
-    for known in _recent:
-        same = known.splits is splits and known.head == head and known.seed == seed
-        if same and (params is None or known.params is params):
-            return known
-    problem = Problem(splits, head, init_params(head, seed) if params is None else params, seed)
-    _check(problem)
-    _recent.append(problem)
-    del _recent[:-KEPT_PROBLEMS]
-    return problem
-
-
-def _check(problem: Problem) -> None:
-    head = problem.head
-    for name in ("train", "selection", "test"):
-        split = problem.split(name)
-        if split.x.ndim != 2 or split.x.shape != (len(split.y), head.features):
-            raise ValueError(
-                f"{name} features have shape {split.x.shape}, expected "
-                f"[{len(split.y)}, {head.features}] for its labels and the head"
-            )
-        if split.x.dtype != np.float32 or split.y.dtype != np.int32:
-            raise ValueError(
-                f"{name} is {split.x.dtype} with {split.y.dtype} labels, expected float32 and int32"
-            )
-        if len(split) and not 0 <= split.y.min() <= split.y.max() < head.classes:
-            raise ValueError(f"{name} labels lie outside 0 to {head.classes - 1}")
-    if problem.rows == 0:
-        raise ValueError("the train split is empty")
+    converted = {name: convert_split(name, getattr(splits, name), head) for name in SPLITS}
+    fold = Fold(converted, head, init_params(head, seed) if params is None else params, seed)
     for i, (rows, columns) in enumerate(zip(head.widths, head.widths[1:], strict=False)):
-        shape = problem.params[f"layer_{i}"]["kernel"].shape
+        shape = fold.params[f"layer_{i}"]["kernel"].shape
         if shape != (rows, columns):
             raise ValueError(f"layer_{i} has a kernel of {shape}, expected {(rows, columns)}")
+    return fold
+
+
+def convert_split(name: str, split: Split, head: HeadSpec) -> Split:
+    """A split as ``float32`` features and ``int32`` labels, not copied if it is so already.
+
+    Raises:
+        ValueError: shapes, types or labels that do not fit the head.
+    """
+    x, y = np.asarray(split.x), np.asarray(split.y)
+    if x.ndim != 2 or y.ndim != 1 or x.shape != (len(y), head.features):
+        raise ValueError(
+            f"{name} features have shape {x.shape}, expected [{len(y)}, {head.features}] for labels"
+            f" of shape {y.shape} and the head"
+        )
+    if name == "train" and not len(y):
+        raise ValueError("the train split is empty")
+    # JAX knows bfloat16, NumPy does not
+    if not jnp.issubdtype(x.dtype, jnp.floating) or not np.issubdtype(y.dtype, np.integer):
+        raise ValueError(
+            f"{name} has {x.dtype} features and {y.dtype} labels, expected floats and integers"
+        )
+    if len(y) and not 0 <= y.min() <= y.max() < head.classes:
+        raise ValueError(f"{name} labels lie outside 0 to {head.classes - 1}")
+    return Split(x.astype(np.float32, copy=False), y.astype(np.int32, copy=False))

@@ -12,11 +12,11 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from evojax_prune.core.errors import UserError
-from evojax_prune.core.protocol import Protocol
-from evojax_prune.engine.form import Form
-from evojax_prune.engine.lanes import Group, train_group
+from evojax_prune.engine.fits import MemberFit
 from evojax_prune.engine.machine import free_bytes
-from evojax_prune.engine.result import MemberFit
+from evojax_prune.engine.paths import Key, Population
+from evojax_prune.engine.xla.groups import Group
+from evojax_prune.engine.xla.lanes import train_group
 
 log = logging.getLogger(__name__)
 
@@ -30,14 +30,7 @@ MEMORY_SHARE = 0.6
 """Share of the free memory that the estimate may fill."""
 
 
-def train_on_devices(
-    group: Group,
-    form: Form,
-    protocol: Protocol,
-    evaluate: tuple[str, ...],
-    return_params: bool,
-    member_batch: int | None,
-) -> dict[tuple[int, int], MemberFit]:
+def train_on_devices(group: Group, population: Population) -> dict[Key, MemberFit]:
     """Trains a group on all local devices, the members sharded over them.
 
     The group is cut into portions of at most ``member_batch`` members; where a portion runs out of
@@ -47,13 +40,13 @@ def train_on_devices(
         UserError: not even one member fits.
     """
     devices = jax.local_devices()
-    portion = member_batch or members_that_fit(group, form, devices[0]) * len(devices)
-    fits: dict[tuple[int, int], MemberFit] = {}
+    portion = population.member_batch or members_that_fit(group, devices[0]) * len(devices)
+    fits: dict[Key, MemberFit] = {}
     waiting = list(range(len(group.rows)))
     while waiting:
         now, portion = waiting[:portion], min(portion, len(waiting))
         try:
-            fits |= _train(_some(group, now), form, protocol, evaluate, return_params, devices)
+            fits |= _train(group.of_members(now), population, devices)
         except jax.errors.JaxRuntimeError as error:
             if "RESOURCE_EXHAUSTED" not in str(error):
                 raise
@@ -69,24 +62,7 @@ def train_on_devices(
     return fits
 
 
-def _some(group: Group, places: list[int]) -> Group:
-    return Group(
-        group.problems,
-        tuple(group.rows[i] for i in places),
-        tuple(group.actives[i] for i in places),
-        group.widths,
-        group.own_columns,
-    )
-
-
-def _train(
-    group: Group,
-    form: Form,
-    protocol: Protocol,
-    evaluate: tuple[str, ...],
-    return_params: bool,
-    devices: list[jax.Device],
-) -> dict[tuple[int, int], MemberFit]:
+def _train(group: Group, population: Population, devices: list[jax.Device]) -> dict[Key, MemberFit]:
     mesh = Mesh(np.asarray(devices), ("members",))
     most = capacity(len(group.rows), len(group.rows), len(devices))
 
@@ -96,12 +72,9 @@ def _train(
 
     return train_group(
         group,
-        protocol,
-        form,
-        evaluate,
-        return_params,
+        population,
         capacities=lambda live: capacity(live, most, len(devices)),
-        epochs_per_call=min(EPOCHS_PER_CALL, protocol.epochs),
+        epochs_per_call=min(EPOCHS_PER_CALL, population.protocol.epochs),
         place=place,
     )
 
@@ -115,16 +88,16 @@ def capacity(live: int, most: int, devices: int) -> int:
     return min(size, whole)
 
 
-def members_that_fit(group: Group, form: Form, device: jax.Device) -> int:
+def members_that_fit(group: Group, device: jax.Device) -> int:
     """Members whose training state fits the device's free memory, by estimate; at least one."""
-    problem = group.problems[0]
+    fold, dual = group.folds[0], group.program.dual
     features, first, *later = group.widths
-    sides = problem.rows if form.kind == "dual" else features
-    widths = [first, *later, problem.head.classes]
+    sides = fold.rows if dual else features
+    widths = [first, *later, fold.head.classes]
     tail = sum(a * b for a, b in itertools.pairwise(widths))
     # limit, velocity, best weights and a copy in flight; the kernels for the evaluation
     numbers = 6 * sides * first + 6 * tail + 2 * features * first
-    if form.kind == "dual":
-        numbers += problem.rows * first + (problem.rows**2 if group.own_columns else 0)
-    size = 4 * numbers * len(group.problems)
+    if dual:
+        numbers += fold.rows * first + (fold.rows**2 if group.own_columns else 0)
+    size = 4 * numbers * len(group.folds)
     return max(1, math.floor(MEMORY_SHARE * free_bytes(device) / size))

@@ -12,16 +12,15 @@ from evojax_prune.core.forward import Layer, affine, forward, forward_after, sco
 from evojax_prune.core.protocol import Protocol
 from evojax_prune.engine import native
 from evojax_prune.engine.batches import order_chunks
-from evojax_prune.engine.lanes import make_fit
-from evojax_prune.engine.problem import Problem, gram_matrix
-from evojax_prune.engine.result import MemberFit
+from evojax_prune.engine.fits import MemberFit, member_fit
+from evojax_prune.engine.fold import Fold, gram_matrix
 
 
 @dataclasses.dataclass(frozen=True)
 class NativeJob:
     """One member on one fold; ``dual`` is the planner's choice."""
 
-    problem: Problem
+    problem: Fold
     row: int
     active: Active
     dual: bool
@@ -40,7 +39,7 @@ class NativeJob:
 def train_native(
     job: NativeJob, protocol: Protocol, evaluate: tuple[str, ...], return_params: bool
 ) -> MemberFit:
-    """Trains and scores one member; see :func:`evojax_prune.engine.population.fit_population`."""
+    """Trains and scores one member; see :func:`evojax_prune.engine.fit_population`."""
     started = time.perf_counter()
     problem, active = job.problem, job.active
     later = [compact_layer(problem.params, active, i) for i in range(1, len(problem.params))]
@@ -48,8 +47,15 @@ def train_native(
     learned = _Learned(job, *native.best(trained))
     scores = [learned.score(name) for name in evaluate]
     params = expand(learned.layers, active, problem.params) if return_params else None
-    seconds = time.perf_counter() - started
-    return make_fit(problem, evaluate, scores, trained.best_loss, trained.epochs, seconds, params)
+    return member_fit(
+        problem,
+        evaluate,
+        scores,
+        loss=trained.best_loss,
+        epochs=trained.epochs,
+        seconds=time.perf_counter() - started,
+        params=params,
+    )
 
 
 def _train(job: NativeJob, later: list[Layer], protocol: Protocol) -> native.MemberState:
@@ -65,7 +71,7 @@ def _train(job: NativeJob, later: list[Layer], protocol: Protocol) -> native.Mem
 
 
 def _train_dual(job: NativeJob, later: list[Layer], protocol: Protocol) -> native.MemberState:
-    """The dual form; rows count by the first epoch's visits, as in :class:`Problem`."""
+    """The dual form; rows count by the first epoch's visits, as in :class:`Fold`."""
     problem, (features, units, *_) = job.problem, job.active.index
     outline = np.broadcast_to(np.float32(0), (len(features), len(units)))
     state = native.init_state([(outline, None), *later], rows=problem.rows, dual=True)

@@ -1,4 +1,4 @@
-"""Training of one compacted member by any optax optimizer, by automatic differentiation.
+"""One compacted member trained by any optax optimizer, by automatic differentiation.
 
 The path for whatever the dual form cannot do exactly: optimizers that are not linear in the
 gradient, noise on the inputs, and connections switched in the first layer.
@@ -6,6 +6,7 @@ gradient, noise on the inputs, and connections switched in the first layer.
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -15,9 +16,9 @@ import jax.numpy as jnp
 import optax
 
 from evojax_prune.core.errors import UserError
+from evojax_prune.core.forward import jax_row_losses
 from evojax_prune.core.protocol import Protocol
-from evojax_prune.engine.later import Stack, logits_after, row_losses
-from evojax_prune.engine.sgd import FirstLayer, Weights, pick
+from evojax_prune.engine.xla.sgd import FirstLayer, Rates, Weights, logits_after, pick
 
 NOISE_SEED = 0x6E6F6973
 
@@ -89,41 +90,51 @@ def make_optimizer(protocol: Protocol) -> optax.GradientTransformation:
     return getattr(optax, protocol.optimizer)(learning_rate=_schedule(protocol))
 
 
-def init_optax_state(weights: Weights, protocol: Protocol) -> OptaxState:
-    """State before the first step."""
-    return OptaxState(weights, make_optimizer(protocol).init(weights), jnp.int32(0))
+@dataclasses.dataclass(frozen=True)
+class OptaxProgram:
+    """An optax optimizer's training as a compiled program has it.
 
-
-def make_optax_epoch(
-    protocol: Protocol, biased: bool
-) -> Callable[..., tuple[OptaxState, jax.Array]]:
-    """Builds ``epoch`` with the signature that :func:`evojax_prune.engine.sgd.make_epoch` gives.
-
-    ``kept`` has here one entry for every layer, the first included.
+    Attributes:
+        protocol: how a head is trained, compiled in, except for the label smoothing.
+        biased: the first layer has a bias.
+        smoothed: the training loss has smoothed labels.
     """
-    optimizer = make_optimizer(protocol)
 
-    def mean_loss(weights, rows, y, weight):
-        z = rows @ weights.first
-        if biased:
-            z = z + weights.bias[None]
-        total = jnp.sum(row_losses(logits_after(z, weights.later), y) * weight)
-        return total / jnp.sum(weight), total
+    protocol: Protocol
+    biased: bool
+    smoothed: bool
+    name: str = ""
+    dual: bool = False
+    block: int = 1
 
-    def noisy(data: FirstLayer, index: jax.Array, step: jax.Array) -> jax.Array:
-        rows = pick(data.rows[index], data.columns)
-        if protocol.input_noise <= 0.0:
-            return rows
-        key = jax.random.fold_in(jax.random.key(NOISE_SEED), step)
-        noise = jax.random.normal(key, (len(index), data.rows.shape[1]))
-        return rows + protocol.input_noise * pick(noise, data.columns)
+    @classmethod
+    def of(cls, protocol: Protocol, biased: bool) -> OptaxProgram:
+        """The program of a protocol."""
+        plain = dataclasses.replace(protocol, label_smoothing=0.0)
+        return cls(plain, biased, protocol.label_smoothing > 0.0)
 
-    def epoch(data, kept, state, index, weight, rates):
+    @property
+    def restore_best(self) -> bool:
+        """Keep the best epoch's weights rather than the last ones."""
+        return self.protocol.restore_best
+
+    def begin(self, weights: Weights) -> OptaxState:
+        """State before the first step."""
+        return OptaxState(weights, make_optimizer(self.protocol).init(weights), jnp.int32(0))
+
+    def weights(self, state: OptaxState, rates: Rates) -> Weights:
+        """What has been learned."""
+        return state.weights
+
+    def epoch(self, data, kept, state, index, weight, rates):
+        """As :meth:`evojax_prune.engine.xla.sgd.SgdProgram.epoch`; any layer may have a mask."""
+        optimizer = make_optimizer(self.protocol)
+
         def step(state, batch):
             index, weight = batch
-            rows = noisy(data, index, state.step)
-            (_, total), gradient = jax.value_and_grad(mean_loss, has_aux=True)(
-                state.weights, rows, data.y[index], weight
+            rows = self._rows(data, index, state.step)
+            (_, total), gradient = jax.value_and_grad(self._mean_loss, has_aux=True)(
+                state.weights, rows, data.y[index], weight, rates
             )
             gradient = _prune(gradient, kept)
             # some of optax's optimizers rely on JAX's implicit promotions
@@ -135,12 +146,28 @@ def make_optax_epoch(
         state, totals = jax.lax.scan(step, state, (index, weight))
         return state, totals.sum() / weight.sum()
 
-    return epoch
+    def _mean_loss(self, weights, rows, y, weight, rates):
+        z = rows @ weights.first
+        if self.biased:
+            z = z + weights.bias[None]
+        smoothing = rates.smoothing if self.smoothed else None
+        total = jnp.sum(jax_row_losses(logits_after(z, weights.later), y, smoothing) * weight)
+        return total / jnp.sum(weight), total
+
+    def _rows(self, data: FirstLayer, index: jax.Array, step: jax.Array) -> jax.Array:
+        """A minibatch's active features, with noise where the protocol asks for it."""
+        rows = pick(data.rows[index], data.columns)
+        if self.protocol.input_noise <= 0.0:
+            return rows
+        key = jax.random.fold_in(jax.random.key(NOISE_SEED), step)
+        noise = jax.random.normal(key, (len(index), data.rows.shape[1]))
+        return rows + self.protocol.input_noise * pick(noise, data.columns)
 
 
 def _prune(gradient: Weights, kept: list[jax.Array | None]) -> Weights:
+    """No gradient for pruned weights."""
     first, *others = kept
-    later: Stack = []
+    later = []
     for layer, mask in zip(gradient.later, others, strict=True):
         kernel = layer["kernel"] if mask is None else jnp.where(mask, layer["kernel"], 0.0)
         later.append({**layer, "kernel": kernel})
