@@ -31,6 +31,8 @@ class Protocol:
             and ``decay``, not ``momentum`` and ``nesterov``.
         input_noise: standard deviation of Gaussian noise added to the features at each step, in
             units of the features.
+        label_smoothing: ``s`` in [0, 1): a row's target is ``(1 - s) * one-hot + s / C`` in the
+            training loss, which early stopping sees too; scores are not smoothed.
     """
 
     epochs: int = 600
@@ -44,6 +46,7 @@ class Protocol:
     restore_best: bool = True
     optimizer: str = "sgd"
     input_noise: float = 0.0
+    label_smoothing: float = 0.0
 
 
 PAPER = Protocol()

@@ -109,11 +109,18 @@ def run_jax(problem: Problem, protocol: Protocol):
     return losses, history
 
 
+def smooth_targets(problem: Problem, smoothing: float) -> np.ndarray:
+    """Targets ``float64 [N, C]``."""
+    classes = problem.layers[-1][0].shape[1]
+    return (1 - smoothing) * np.eye(classes)[problem.y] + smoothing / classes
+
+
 def run_float64(problem: Problem, protocol: Protocol) -> list[float]:
     """Losses of every epoch by hand-written backpropagation in float64."""
     layers = [[a.astype(np.float64) for a in layer if a is not None] for layer in problem.layers]
     velocity = [[np.zeros_like(a) for a in layer] for layer in layers]
     losses, t, m = [], 0, protocol.momentum
+    targets = smooth_targets(problem, protocol.label_smoothing)
     for order in problem.order:
         total = 0.0
         for i in range(0, len(order), protocol.batch_size):
@@ -125,11 +132,8 @@ def run_float64(problem: Problem, protocol: Protocol) -> list[float]:
             z = acts.pop()
             top = z.max(1, keepdims=True)
             p = np.exp(z - top)
-            picked = np.arange(len(rows)), problem.y[rows]
-            total += (np.log(p.sum(1)) + top[:, 0] - z[picked]).sum()
-            g = p / p.sum(1, keepdims=True)
-            g[picked] -= 1.0
-            g /= len(rows)
+            total += (np.log(p.sum(1)) + top[:, 0] - (targets[rows] * z).sum(1)).sum()
+            g = (p / p.sum(1, keepdims=True) - targets[rows]) / len(rows)
             lr = protocol.learning_rate / (1 + protocol.decay * t)
             for layer, v, a in zip(layers[::-1], velocity[::-1], acts[::-1], strict=True):
                 grads = [a.T @ g, g.sum(0)][: len(layer)]
@@ -200,6 +204,46 @@ def test_losses_equal_float64_program(case):
     if max(expected) < 3 * np.log(problem.layers[-1][0].shape[1]):  # else it is diverging: chaos
         np.testing.assert_allclose(state.losses, expected, rtol=2e-5, atol=1e-6)
     assert [k.shape for k, _ in layers] == [k.shape for k, _ in problem.layers]
+
+
+@settings(examples, max_examples=60)
+@given(
+    st.integers(2, 40),
+    st.floats(0, 0.999),
+    st.sampled_from([1, 7, 32]),
+    st.booleans(),
+    st.integers(0, 2**16),
+)
+def test_smoothed_losses_equal_float64_program(classes, smoothing, batch, dual, seed):
+    problem = make_problem((13, 21, classes), rows=45, epochs=5, seed=seed)
+    protocol = Protocol(
+        epochs=5, batch_size=batch, learning_rate=3e-3, patience=0, label_smoothing=smoothing
+    )
+    state, _ = run_native(problem, protocol, dual=dual)
+    np.testing.assert_allclose(state.losses, run_float64(problem, protocol), rtol=2e-5)
+
+
+@pytest.mark.parametrize("dual", [False, True])
+@pytest.mark.parametrize("classes", [2, 5, 16, 23])
+def test_smoothed_loss_equals_keras(dual, classes, monkeypatch):
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    keras = pytest.importorskip("keras")
+    problem = make_problem((30, 40, classes), rows=60, epochs=1)
+    protocol = dataclasses.replace(LONG, epochs=1, batch_size=60, label_smoothing=0.2)
+    state, _ = run_native(problem, protocol, dual=dual)
+    loss = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.2)
+    logits = np.asarray(forward(problem.layers, problem.x))
+    expected = float(loss(np.eye(classes, dtype=np.float32)[problem.y], logits))
+    assert state.losses == pytest.approx([expected], rel=1e-5)
+
+
+@pytest.mark.parametrize("dual", [False, True])
+def test_smoothed_loss_stays_nan(dual):
+    problem = make_problem((30, 40, 4), rows=90, epochs=12)
+    protocol = Protocol(epochs=12, learning_rate=1e25, label_smoothing=0.1)
+    state, _ = run_native(problem, protocol, dual=dual)
+    assert np.isnan(state.losses[-1])
+    assert not np.isnan(state.best_loss)
 
 
 @pytest.mark.parametrize("dual", [False, True])
@@ -327,6 +371,7 @@ def test_wrong_arrays_are_refused():
         "labels": (3, problem.y + 3),
         "order": (4, problem.order + 1),
         "plain SGD": (5, dataclasses.replace(LONG, optimizer="adam")),
+        "label smoothing 1.0": (5, dataclasses.replace(LONG, label_smoothing=1.0)),
     }
     for message, (place, value) in bad.items():
         arguments = list(good)

@@ -19,7 +19,7 @@ typedef struct {
     const int32_t *order;  /* [epochs, rows], each row a permutation */
     int32_t rows, epochs, n_layers, dual;
     /* the recipe */
-    double learning_rate, momentum, decay, min_delta;
+    double learning_rate, momentum, decay, min_delta, label_smoothing;
     int32_t batch_size, nesterov, patience, restore_best;
     /* the state */
     ep_layer *layers;

@@ -47,19 +47,31 @@ static void relu(const session *s, layer_scratch *part, int units) {
         }
 }
 
-/* One row of logits to the gradient of `weight` times its loss, in place; returns the loss. */
-static double softmax_row(float *z, int classes, int label, float weight) {
+/* What a row's loss is above log(sum): the target's mean of top - z. */
+static float below_top(const float *z, int classes, int label, float top, float smoothing) {
+    const float mine = top - z[label];
+    if (smoothing == 0.0f) return mine;
+    float sum = 0.0f;
+    for (int j = 0; j < classes; j++) sum += top - z[j];
+    return (1.0f - smoothing) * mine + smoothing / (float)classes * sum;
+}
+
+/* One row of logits to the gradient of `weight` times its loss, in place; returns the loss. The
+ * target is (1 - smoothing) * one-hot + smoothing / classes. */
+static double softmax_row(float *z, int classes, int label, float weight, float smoothing) {
     const int padded = up(classes, LANES);
     float top = z[0], sum = 0.0f;
     for (int j = 1; j < classes; j++) top = z[j] > top ? z[j] : top;
-    const float mine = z[label];
+    const float below = below_top(z, classes, label, top, smoothing);
     for (int j = 0; j < padded; j += LANES) store(z + j, exponential(load(z + j) - splat(top)));
     for (int j = 0; j < classes; j++) sum += z[j];
     const vf share = splat(weight / sum);
     for (int j = 0; j < padded; j += LANES) store(z + j, load(z + j) * share);
+    if (smoothing > 0.0f)
+        for (int j = 0; j < classes; j++) z[j] -= weight * (smoothing / (float)classes);
     for (int j = classes; j < padded; j++) z[j] = 0.0f;
-    z[label] -= weight;
-    return (double)(logf(sum) + (top - mine));
+    z[label] -= weight * (1.0f - smoothing);
+    return (double)(logf(sum) + below);
 }
 
 /* Logits to the gradient of the mean loss, in place; returns the sum of the losses. */
@@ -69,7 +81,8 @@ static double softmax(session *s) {
     double total = 0.0;
     for (int i = 0; i < s->batch.count; i++)
         total += softmax_row(last->rows + i * last->stride, m->layers[m->n_layers - 1].out,
-                             m->labels[s->batch.rows[i]], 1.0f / (float)s->batch.count);
+                             m->labels[s->batch.rows[i]], 1.0f / (float)s->batch.count,
+                             (float)m->label_smoothing);
     return total;
 }
 

@@ -43,6 +43,7 @@ class Member(ctypes.Structure):
         ("momentum", ctypes.c_double),
         ("decay", ctypes.c_double),
         ("min_delta", ctypes.c_double),
+        ("label_smoothing", ctypes.c_double),
         ("batch_size", ctypes.c_int32),
         ("nesterov", ctypes.c_int32),
         ("patience", ctypes.c_int32),

@@ -151,6 +151,7 @@ def train_epochs(
         momentum=protocol.momentum,
         decay=protocol.decay,
         min_delta=protocol.min_delta,
+        label_smoothing=protocol.label_smoothing,
         batch_size=min(protocol.batch_size, state.rows),
         nesterov=protocol.nesterov,
         patience=protocol.patience,
@@ -248,6 +249,8 @@ def _check_protocol(protocol: Protocol) -> None:
             f"momentum {protocol.momentum} must be in [0, 1)"
             f" and batch size {protocol.batch_size} at least 1"
         )
+    if not 0.0 <= protocol.label_smoothing < 1.0:
+        raise ValueError(f"label smoothing {protocol.label_smoothing} must be in [0, 1)")
 
 
 def _check_arrays(
