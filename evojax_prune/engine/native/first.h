@@ -70,7 +70,7 @@ static void pass_primal(session *s, int forward) {
 static void put_off_update(session *s) {
     ep_layer *l = &s->m->layers[0];
     layer_scratch *part = &s->layers[0];
-    update_bias(l, part->rows, part->stride, s->batch.count, s->rule);
+    update_bias(l, part->rows, part->stride, 1, s->batch.count, s->rule);
     float *gradient = part->rows;
     part->rows = s->gradient_before;
     s->gradient_before = gradient;

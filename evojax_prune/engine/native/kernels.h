@@ -19,6 +19,9 @@
 #define TILE_BACK 6
 #endif
 
+/* Vectors of sums that fill the registers. */
+#define SUMS (TILE * PANEL)
+
 /* Calls function(n, ...) with a constant n, so that the compiler unrolls and keeps its sums. */
 #define BY_WIDTH(n, function, ...)                  \
     switch (n) {                                    \

@@ -43,26 +43,25 @@ static void relu(const session *s, layer_scratch *part, int units) {
     for (int i = 0; i < tiled(s->batch.count); i++)
         for (int u = 0; u < units; u += LANES) {
             float *at = part->rows + i * part->stride + u;
-            store(at, choose(load(at) < splat(0.0f), splat(0.0f), load(at)));
+            store(at, relu_of(load(at)));
         }
 }
 
-/* What a row's loss is above log(sum): the target's mean of top - z. */
-static float below_top(const float *z, int classes, int label, float top, float smoothing) {
-    const float mine = top - z[label];
+/* What a row's loss is above log(sum): the target's mean of top - z, which is `mine` for the label
+ * and `spread` summed over all classes. */
+INLINE float smoothed(float mine, float spread, int classes, float smoothing) {
     if (smoothing == 0.0f) return mine;
-    float sum = 0.0f;
-    for (int j = 0; j < classes; j++) sum += top - z[j];
-    return (1.0f - smoothing) * mine + smoothing / (float)classes * sum;
+    return (1.0f - smoothing) * mine + smoothing / (float)classes * spread;
 }
 
 /* One row of logits to the gradient of `weight` times its loss, in place; returns the loss. The
  * target is (1 - smoothing) * one-hot + smoothing / classes. */
 static double softmax_row(float *z, int classes, int label, float weight, float smoothing) {
     const int padded = up(classes, LANES);
-    float top = z[0], sum = 0.0f;
+    float top = z[0], sum = 0.0f, spread = 0.0f;
     for (int j = 1; j < classes; j++) top = z[j] > top ? z[j] : top;
-    const float below = below_top(z, classes, label, top, smoothing);
+    for (int j = 0; j < classes; j++) spread += top - z[j];
+    const float below = smoothed(top - z[label], spread, classes, smoothing);
     for (int j = 0; j < padded; j += LANES) store(z + j, exponential(load(z + j) - splat(top)));
     for (int j = 0; j < classes; j++) sum += z[j];
     const vf share = splat(weight / sum);
@@ -86,10 +85,12 @@ static double softmax(session *s) {
     return total;
 }
 
-static void update_bias(ep_layer *l, const float *gradient, size_t stride, int rows, sgd rule) {
+/* By a gradient whose rows and units are so many floats apart. */
+static void update_bias(ep_layer *l, const float *gradient, size_t row, size_t unit, int rows,
+                        sgd rule) {
     for (int u = 0; l->b && u < l->out; u++) {
         float sum = 0.0f;
-        for (int i = 0; i < rows; i++) sum += gradient[i * stride + u];
+        for (int i = 0; i < rows; i++) sum += gradient[i * row + u * unit];
         l->b[u] = sgd_one(sum, l->b[u], &l->vb[u], rule);
     }
 }
@@ -116,7 +117,7 @@ static void update_layer(session *s, int index) {
                                         .momentum = s->rule.momentum,
                                         .nesterov = s->rule.nesterov});
     }
-    update_bias(l, part->rows, part->stride, s->batch.count, s->rule);
+    update_bias(l, part->rows, part->stride, 1, s->batch.count, s->rule);
 }
 
 /* Gradient of a layer's inputs, by the weights before their update, to `below`. */

@@ -28,9 +28,21 @@ typedef struct {
     int count;
 } minibatch;
 
+/* Classes up to which the last layer is a narrow one, see narrow.h, and its units at a time. */
+#define NARROW 12
+#define NARROW_DEPTH 128
+
+/* By class, [class][unit] and [class][lane]; NULL in a last layer that is not narrow. */
+typedef struct {
+    float *w, *v;
+    float *gradient, *push; /* of the logits; times the rate */
+    float *lane;            /* four numbers a lane */
+} narrow_scratch;
+
 typedef struct {
     ep_member *m;
     int lanes; /* of a minibatch */
+    narrow_scratch narrow;
     layer_scratch *layers;
     float *by_unit, *by_unit_below; /* gradients: of a layer's outputs, of its inputs */
     float *below;                   /* by row: the latter */
@@ -83,6 +95,14 @@ static void lay_out(session *s, arena *a) {
     s->block = take(a, (lanes > DEPTH ? lanes : DEPTH) * PANEL * LANES * f);
     s->tiles = take(a, lanes * up(widest, TILE) * f);
     s->inputs = take(a, pointers);
+    const ep_layer *last = &m->layers[m->n_layers - 1];
+    if (last->out <= NARROW) s->narrow = (narrow_scratch){
+        .w = take(a, last->out * stride_of(last->in) * f),
+        .v = take(a, last->out * stride_of(last->in) * f),
+        .gradient = take(a, last->out * lanes * f),
+        .push = take(a, last->out * lanes * f),
+        .lane = take(a, 4 * lanes * f),
+    };
     if (m->dual) return;
     s->copied = take(a, lanes * stride_of(m->layers[0].in) * f);
     s->tiles_before = take(a, lanes * up(m->layers[0].in, TILE) * f);

@@ -1,11 +1,16 @@
 /* Training of one member; included once for each instruction set. */
 #include "first.h"
+#include "narrow.h"
 
 static double forward(session *s) {
     const ep_member *m = s->m;
     if (m->dual) forward_dual(s);
     else pass_primal(s, 1);
     for (int l = 1; l < m->n_layers; l++) {
+        if (s->narrow.w && l == m->n_layers - 1) {
+            forward_narrow(s);
+            return softmax_narrow(s);
+        }
         relu(s, &s->layers[l - 1], m->layers[l].in);
         forward_layer(s, l);
     }
@@ -14,7 +19,8 @@ static double forward(session *s) {
 
 static void backward(session *s) {
     const ep_member *m = s->m;
-    for (int l = m->n_layers - 1; l > 0; l--) {
+    if (s->narrow.w) backward_narrow(s);
+    for (int l = m->n_layers - (s->narrow.w ? 2 : 1); l > 0; l--) {
         backpropagate(s, l);
         update_layer(s, l);
         mask_gradient(s, &s->layers[l - 1], m->layers[l].in);
@@ -50,6 +56,7 @@ static void snapshot(session *s) {
     ep_member *m = s->m;
     if (m->dual) snapshot_dual(m);
     else pass_primal(s, 0);
+    if (s->narrow.w) close_narrow(s);
     for (int l = 0; l < m->n_layers; l++) {
         const ep_layer *layer = &m->layers[l];
         if (layer->b) copy(layer->best_b, layer->b, layer->out);
@@ -74,10 +81,12 @@ static int train(ep_member *m) {
     session s = {.m = m, .lanes = up(m->batch_size, LANE_GROUP), .seen = m->step ? m->rows : 0};
     char *memory = reserve(&s);
     if (!memory) return -1;
+    if (s.narrow.w) open_narrow(&s);
     for (int e = 0; e < m->epochs && !m->stopped; e++)
         end_epoch(&s, train_epoch(&s, m->order + (size_t)e * m->rows));
     if (!m->restore_best) snapshot(&s);
     else if (!m->dual) pass_primal(&s, 0);
+    if (s.narrow.w) close_narrow(&s);
     free(memory);
     return 0;
 }

@@ -49,6 +49,9 @@ INLINE vi splat_int(int32_t x) {
 /* a where the mask is set, else b */
 INLINE vf choose(vi mask, vf a, vf b) { return (vf)((mask & (vi)a) | (~mask & (vi)b)); }
 
+/* ReLU; NaN stays NaN. */
+INLINE vf relu_of(vf x) { return choose(x < splat(0.0f), splat(0.0f), x); }
+
 /* Element EACH's i of the result is element index(i) of a, or of b from LANES on. */
 #if defined(__clang__)
 #define SHUFFLE(a, b, index) __builtin_shufflevector(a, b, EACH(index))
@@ -67,14 +70,16 @@ INLINE vf choose(vi mask, vf a, vf b) { return (vf)((mask & (vi)a) | (~mask & (v
 #define QUARTERS_EVEN(i) ((i) % 4 + (i) / 4 * 8)
 #define QUARTERS_ODD(i) (QUARTERS_EVEN(i) + 4)
 
-/* Transposes a block of LANES x LANES floats. */
-INLINE void transpose_block(const float *from, size_t from_stride, float *to, size_t to_stride) {
+/* Transposes a block of LANES x LANES floats; with `positive` what is below zero becomes zero. */
+INLINE void transpose_block(const float *from, size_t from_stride, float *to, size_t to_stride,
+                            const int positive) {
     vf fours[LANES / 4][4]; /* [g][k]: quarter q holds column 4 q + k of rows 4 g ... 4 g + 3 */
 #pragma GCC unroll 4
     for (int g = 0; g < LANES / 4; g++) {
         const float *rows = from + 4 * g * from_stride;
-        const vf a = load(rows), b = load(rows + from_stride);
-        const vf c = load(rows + 2 * from_stride), d = load(rows + 3 * from_stride);
+        vf a = load(rows), b = load(rows + from_stride);
+        vf c = load(rows + 2 * from_stride), d = load(rows + 3 * from_stride);
+        if (positive) a = relu_of(a), b = relu_of(b), c = relu_of(c), d = relu_of(d);
         const vf ab = SHUFFLE(a, b, SINGLES_LOW), ab_high = SHUFFLE(a, b, SINGLES_HIGH);
         const vf cd = SHUFFLE(c, d, SINGLES_LOW), cd_high = SHUFFLE(c, d, SINGLES_HIGH);
         fours[g][0] = SHUFFLE(ab, cd, PAIRS_LOW);
@@ -108,7 +113,7 @@ static void transpose(const float *from, size_t from_stride, int rows, int colum
     for (int i = 0; i < rows; i += LANES)
         for (int j = 0; j < columns; j += LANES)
             transpose_block(from + i * from_stride + j, from_stride, to + j * to_stride + i,
-                            to_stride);
+                            to_stride, 0);
 }
 
 /* e^x to about one unit in the last place; NaN stays NaN. 2^n r with |r's exponent| <= ln 2 / 2. */
