@@ -39,6 +39,7 @@ typedef struct {
     const float *w;        /* [depth][width] */
     float *out;            /* [rows], `stride` apart */
     size_t stride;
+    int fresh; /* begin at zero, not at what out holds */
 } product_job;
 
 INLINE void product_rows(const int n, const product_job *job) {
@@ -49,7 +50,8 @@ INLINE void product_rows(const int n, const product_job *job) {
         float *out = job->out + row * job->stride;
         for (int r = 0; r < TILE; r++) {
             a[r] = job->a[row + r] + job->from;
-            for (int j = 0; j < n; j++) sum[r][j] = load(out + r * job->stride + j * LANES);
+            for (int j = 0; j < n; j++)
+                sum[r][j] = job->fresh ? splat(0.0f) : load(out + r * job->stride + j * LANES);
         }
         for (int k = 0; k < job->depth; k++, w += width) {
             vf right[PANEL];

@@ -10,9 +10,10 @@ static void copy(float *to, const float *from, size_t count) {
     if (count) memcpy(to, from, count * sizeof(float));
 }
 
-/* Outputs start from the bias, or from zero. */
+/* Outputs start from the bias; without one the first product begins them at zero. */
 static void start_rows(const ep_layer *l, layer_scratch *part, int rows) {
     const int padded = up(l->out, LANES);
+    if (!l->b && l->in > 0) return;
     for (int i = 0; i < rows; i++) {
         float *row = part->rows + i * part->stride;
         if (l->b) copy(row, l->b, l->out);
@@ -25,7 +26,8 @@ static void forward_panel(const session *s, const ep_layer *l, layer_scratch *pa
                           const float *const *inputs, int from, int depth) {
     product(p.vectors, &(product_job){.rows = tiled(s->batch.count), .from = from, .depth = depth,
                                       .a = inputs, .w = l->w + p.start + (size_t)from * p.width,
-                                      .out = part->rows + p.column, .stride = part->stride});
+                                      .out = part->rows + p.column, .stride = part->stride,
+                                      .fresh = from == 0 && !l->b});
 }
 
 static void forward_layer(session *s, int index) {
