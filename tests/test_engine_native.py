@@ -362,6 +362,24 @@ def test_threads_train_members_of_their_own():
         assert all(job.result()[0].losses == alone for job in jobs)
 
 
+@settings(examples, max_examples=60)
+@given(st.integers(0, 70), st.integers(1, 150), st.data())
+def test_chosen_features_are_fancy_indexing(features, rows, data):
+    x = np.random.default_rng(0).random((features, rows), np.float32)
+    known = st.integers(0, features - 1)
+    chosen = np.asarray(data.draw(st.lists(known, max_size=50)) if features else [], np.int64)
+    np.testing.assert_array_equal(native.choose_features(x, chosen), x[chosen].T)
+
+
+def test_features_out_of_range_are_refused():
+    x = np.zeros((3, 5), np.float32)
+    for index in (-1, 3):
+        with pytest.raises(ValueError, match=r"in \[0, 3\)"):
+            native.choose_features(x, np.asarray([index]))
+    with pytest.raises(ValueError, match="contiguous float32"):
+        native.choose_features(x.T, np.asarray([0]))
+
+
 def test_wrong_arrays_are_refused():
     problem = make_problem((10, 8, 3), rows=30, epochs=2)
     state = native.init_state(problem.layers, rows=30, dual=False)

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import time
+from collections.abc import Iterator
 
 import numpy as np
 
 from evojax_prune.engine import native
-from evojax_prune.engine.batches import order_chunks
+from evojax_prune.engine.batches import TABLE_BYTES, epoch_order, order_chunks
 from evojax_prune.engine.compact import Active, Layer, compact_layer, expand
 from evojax_prune.engine.lanes import make_fit
 from evojax_prune.engine.problem import Problem, gram_matrix
 from evojax_prune.engine.result import MemberFit
 from evojax_prune.protocol import Protocol
+
+KEPT_ORDERS = 4
+"""Orders kept, of at most ``TABLE_BYTES`` each."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,16 +60,17 @@ def _train(job: NativeJob, later: list[Layer], protocol: Protocol) -> native.Mem
     """The primal form."""
     problem = job.problem
     state = native.init_state([job.first, *later], rows=problem.rows, dual=False)
-    x = problem.x if job.every else problem.x.take(job.active.index[0], axis=1)
-    for order in order_chunks(problem.rows, protocol.epochs, problem.seed):
-        native.train_epochs(state, x, None, problem.y, order, protocol)
+    x = native.choose_features(problem.by_feature, job.active.index[0])
+    labels = problem.labels("train")
+    for order in _orders(problem, protocol):
+        native.train_epochs(state, x, None, labels, order, protocol)
         if state.stopped:
             break
     return state
 
 
 def _train_dual(job: NativeJob, later: list[Layer], protocol: Protocol) -> native.MemberState:
-    """The dual form; rows count by the first epoch's visits, as in :class:`Problem`."""
+    """The dual form; as in the primal one rows count by the first epoch's visits."""
     problem, (features, units, *_) = job.problem, job.active.index
     outline = np.broadcast_to(np.float32(0), (len(features), len(units)))
     state = native.init_state([(outline, None), *later], rows=problem.rows, dual=True)
@@ -73,14 +79,35 @@ def _train_dual(job: NativeJob, later: list[Layer], protocol: Protocol) -> nativ
     else:
         x = problem.by_feature[features]
         gram, start = gram_matrix(x, problem.head.bias[0]), _through(x.T, job.first)
-    places = np.empty_like(problem.visits)
-    places[problem.visits] = np.arange(problem.rows, dtype=np.int32)
     labels = problem.labels("train")
-    for order in order_chunks(problem.rows, protocol.epochs, problem.seed):
-        native.train_epochs(state, gram, start, labels, places[order], protocol)
+    for order in _orders(problem, protocol):
+        native.train_epochs(state, gram, start, labels, order, protocol)
         if state.stopped:
             break
     return state
+
+
+def _orders(problem: Problem, protocol: Protocol) -> Iterator[np.ndarray]:
+    """The order of all epochs for rows by the first epoch's visits, ``int32 [e, N]`` at a time."""
+    rows, epochs, seed = problem.rows, protocol.epochs, problem.seed
+    if 0 < 4 * rows * epochs <= TABLE_BYTES:
+        yield _short_order(rows, epochs, seed)
+        return
+    places = _places(rows, seed)
+    for order in order_chunks(rows, epochs, seed):
+        yield places[order]
+
+
+@functools.lru_cache(maxsize=KEPT_ORDERS)
+def _short_order(rows: int, epochs: int, seed: int) -> np.ndarray:
+    """An order in one piece, made once for all members."""
+    (order,) = order_chunks(rows, epochs, seed)
+    return _places(rows, seed)[order]
+
+
+def _places(rows: int, seed: int) -> np.ndarray:
+    """When the first epoch visits each row, ``int32 [N]``."""
+    return np.argsort(epoch_order(rows, 0, seed)).astype(np.int32)
 
 
 class _Learned:

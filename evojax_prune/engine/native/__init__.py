@@ -6,11 +6,13 @@ release the GIL, so that one Python thread a core trains one member each.
 
 from evojax_prune.engine.native.library import available, instructions, why_unavailable
 from evojax_prune.engine.native.member import MemberState, best, init_state, train_epochs
+from evojax_prune.engine.native.panels import choose_features
 
 __all__ = [
     "MemberState",
     "available",
     "best",
+    "choose_features",
     "init_state",
     "instructions",
     "train_epochs",

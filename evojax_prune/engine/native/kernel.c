@@ -76,6 +76,13 @@ void ep_unpack(const float *panels, int32_t rows, int32_t columns, float *plain)
     variant()->unpack(panels, rows, columns, plain);
 }
 
+void ep_choose(const float *rows, const int64_t *chosen, int32_t count, int32_t columns,
+               float *to) {
+    variant()->choose(rows, chosen, count, columns, to);
+}
+
 const char *ep_instructions(void) { return variant()->instructions; }
 
-int64_t ep_interface(void) { return (int64_t)(sizeof(ep_layer) * 1000 + sizeof(ep_member)); }
+int64_t ep_interface(void) {
+    return EP_VERSION * 1000000 + (int64_t)(sizeof(ep_layer) * 1000 + sizeof(ep_member));
+}

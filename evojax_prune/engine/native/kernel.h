@@ -43,7 +43,14 @@ int64_t ep_floats(int32_t rows, int32_t columns);
 void ep_pack(const float *plain, int32_t rows, int32_t columns, float *panels);
 void ep_unpack(const float *panels, int32_t rows, int32_t columns, float *plain);
 
-/* Bytes of both structures: a library of another version than its caller's is told by them. */
+/* Chosen rows of a matrix [.., columns], transposed: `to` is [columns, count]. */
+void ep_choose(const float *rows, const int64_t *chosen, int32_t count, int32_t columns, float *to);
+
+/* Counts changes of the functions. */
+#define EP_VERSION 2
+
+/* By this and the bytes of both structures a library of another version than its caller's is
+ * told. */
 int64_t ep_interface(void);
 
 /* The instruction set in use, for people. */
@@ -56,6 +63,7 @@ typedef struct {
     int64_t (*floats)(int32_t, int32_t);
     void (*pack)(const float *, int32_t, int32_t, float *);
     void (*unpack)(const float *, int32_t, int32_t, float *);
+    void (*choose)(const float *, const int64_t *, int32_t, int32_t, float *);
 } ep_variant;
 
 #endif

@@ -10,6 +10,10 @@ from pathlib import Path
 FLOATS = ctypes.POINTER(ctypes.c_float)
 INTS = ctypes.POINTER(ctypes.c_int32)
 DOUBLES = ctypes.POINTER(ctypes.c_double)
+LONGS = ctypes.POINTER(ctypes.c_int64)
+
+VERSION = 2
+"""``EP_VERSION``."""
 
 
 class Layer(ctypes.Structure):
@@ -73,7 +77,8 @@ def load(path: Path) -> ctypes.CDLL:
     library = ctypes.CDLL(str(path))
     library.ep_interface.argtypes = []
     library.ep_interface.restype = ctypes.c_int64
-    if library.ep_interface() != ctypes.sizeof(Layer) * 1000 + ctypes.sizeof(Member):
+    sizes = ctypes.sizeof(Layer) * 1000 + ctypes.sizeof(Member)
+    if library.ep_interface() != VERSION * 1_000_000 + sizes:
         raise OSError("it was built from another version of the package; install that again")
     library.ep_train.argtypes = [ctypes.POINTER(Member)]
     library.ep_train.restype = ctypes.c_int
@@ -82,6 +87,8 @@ def load(path: Path) -> ctypes.CDLL:
     for function in (library.ep_pack, library.ep_unpack):
         function.argtypes = [FLOATS, ctypes.c_int32, ctypes.c_int32, FLOATS]
         function.restype = None
+    library.ep_choose.argtypes = [FLOATS, LONGS, ctypes.c_int32, ctypes.c_int32, FLOATS]
+    library.ep_choose.restype = None
     library.ep_instructions.argtypes = []
     library.ep_instructions.restype = ctypes.c_char_p
     return library

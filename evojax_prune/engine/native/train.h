@@ -119,3 +119,33 @@ static void unpack(const float *panels, int32_t rows, int32_t columns, float *pl
                  least(p.width, columns - p.column));
     }
 }
+
+/* Of a block of LANES x LANES floats the part that lies inside. */
+static void transpose_part(const float *from, size_t from_stride, int rows, int columns, float *to,
+                           size_t to_stride) {
+    float whole[LANES * LANES];
+    if (rows == LANES && columns == LANES) {
+        transpose_block(from, from_stride, to, to_stride, 0);
+        return;
+    }
+    transpose_block(from, from_stride, whole, LANES, 0);
+    for (int c = 0; c < columns; c++) copy(to + c * to_stride, whole + c * LANES, rows);
+}
+
+/* Columns that are copied together before they are transposed. */
+#define COPIED 64
+
+static void choose_rows(const float *rows, const int64_t *chosen, int32_t count, int32_t columns,
+                        float *to) {
+    const size_t stride = COPIED + 16; /* or a block's rows would share cache sets */
+    float copied[LANES * (COPIED + 16)] = {0};
+    for (int r = 0; r < count; r += LANES)
+        for (int from = 0; from < columns; from += COPIED) {
+            const int some = least(LANES, count - r), wide = least(COPIED, columns - from);
+            for (int i = 0; i < some; i++)
+                copy(copied + i * stride, rows + (size_t)chosen[r + i] * columns + from, wide);
+            for (int c = 0; c < wide; c += LANES)
+                transpose_part(copied + c, stride, some, least(LANES, wide - c),
+                               to + (size_t)(from + c) * count + r, count);
+        }
+}
