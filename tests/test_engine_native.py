@@ -362,6 +362,47 @@ def test_threads_train_members_of_their_own():
         assert all(job.result()[0].losses == alone for job in jobs)
 
 
+def numpy_scores(layers, x, y):
+    z = np.asarray(forward(layers, x), np.float64)
+    losses = np.log(np.exp(z - z.max(1, keepdims=True)).sum(1)) + z.max(1) - z[np.arange(len(y)), y]
+    return (z.argmax(1) == y).sum(), losses.sum()
+
+
+@settings(examples, max_examples=60)
+@given(cases(), st.integers(1, 70))
+def test_scores_equal_numpy(case, rows):
+    problem, protocol, _ = case
+    state, layers = run_native(problem, protocol, dual=False)
+    rng = np.random.default_rng(rows)
+    x = rng.random((rows, problem.x.shape[1]), np.float32)
+    y = rng.integers(0, problem.layers[-1][0].shape[1], rows).astype(np.int32)
+    right, cross_entropy = native.score(state, x, y)
+    expected = numpy_scores(layers, x, y)
+    assert abs(right - expected[0]) <= 1  # a tie may fall either way by rounding
+    assert cross_entropy == pytest.approx(expected[1], rel=1e-4, abs=1e-6)
+
+
+@pytest.mark.parametrize("classes", [4, 30])
+def test_scores_of_nothing_and_of_nan(classes):
+    problem = make_problem((20, 16, classes), rows=50, epochs=1)
+    state = native.init_state(problem.layers, rows=50, dual=False)
+    assert native.score(state, problem.x[:0], problem.y[:0]) == (0.0, 0.0)
+    right, cross_entropy = native.score(state, np.full_like(problem.x, np.nan), problem.y)
+    assert right == (problem.y == 0).sum()  # NumPy's argmax takes the first NaN
+    assert np.isnan(cross_entropy)
+
+
+def test_scoring_refuses_wrong_arrays():
+    problem = make_problem((10, 8, 3), rows=30, epochs=1)
+    state = native.init_state(problem.layers, rows=30, dual=False)
+    with pytest.raises(ValueError, match="x has shape"):
+        native.score(state, problem.x[:, :9], problem.y)
+    with pytest.raises(ValueError, match="labels"):
+        native.score(state, problem.x, problem.y + 1)
+    with pytest.raises(ValueError, match="dual form"):
+        native.score(native.init_state(problem.layers, rows=30, dual=True), problem.x, problem.y)
+
+
 @settings(examples, max_examples=60)
 @given(st.integers(0, 70), st.integers(1, 150), st.data())
 def test_chosen_features_are_fancy_indexing(features, rows, data):

@@ -49,7 +49,7 @@ def train_native(
     problem, active = job.problem, job.active
     later = [compact_layer(problem.params, active, i) for i in range(1, len(problem.params))]
     trained = _train_dual(job, later, protocol) if job.dual else _train(job, later, protocol)
-    learned = _Learned(job, *native.best(trained))
+    learned = _Learned(job, trained)
     scores = [learned.score(name) for name in evaluate]
     params = expand(learned.layers, active, problem.params) if return_params else None
     seconds = time.perf_counter() - started
@@ -111,36 +111,51 @@ def _places(rows: int, seed: int) -> np.ndarray:
 
 
 class _Learned:
-    """A trained member: scored through cross-Gram matrices where those are shared."""
+    """A trained member: scored by the kernel in primal form, through shared cross-Gram matrices in
+    dual form where there are such.
+    """
 
-    def __init__(
-        self, job: NativeJob, first: np.ndarray, bias: np.ndarray | None, later: list[Layer]
-    ) -> None:
+    def __init__(self, job: NativeJob, state: native.MemberState) -> None:
         self.job, self.problem, self.active = job, job.problem, job.active
-        self.first, self.bias, self.later = first, bias, later
-        self._layers: list[Layer] | None = None
+        self.state = state
 
-    @property
+    @functools.cached_property
+    def best(self) -> tuple[np.ndarray, np.ndarray | None, list[Layer]]:
+        return native.best(self.state)
+
+    @functools.cached_property
     def layers(self) -> list[Layer]:
         """Ordinary weights: in dual form ``W0 + X^T A``, and the bias with A's column sums."""
-        if self._layers is None:
-            first, bias = self.first, self.bias
-            if self.job.dual:
-                kernel, bias = self.job.first
-                bias = None if bias is None else bias + first.sum(0)
-                x = self.problem.by_feature
-                first = kernel + (x if self.job.every else x[self.active.index[0]]) @ first
-            self._layers = [(first, bias), *self.later]
-        return self._layers
+        first, bias, later = self.best
+        if self.job.dual:
+            kernel, bias = self.job.first
+            bias = None if bias is None else bias + first.sum(0)
+            x = self.problem.by_feature
+            first = kernel + (x if self.job.every else x[self.active.index[0]]) @ first
+        return [(first, bias), *later]
 
     def score(self, name: str) -> tuple[float, float]:
-        if self._layers is None and self.job.dual and self.job.every:
+        if not self.job.dual:
+            x = native.choose_features(_by_feature(self.problem, name), self.active.index[0])
+            return native.score(self.state, x, self.problem.labels(name))
+        if self.job.every:
+            first, _, later = self.best
             z = self.problem.split_start(name).take(self.active.index[1], axis=1)
-            z += self.problem.cross_gram(name) @ self.first
-            return score_logits(_forward_after(z, self.later), self.problem.labels(name))
+            z += self.problem.cross_gram(name) @ first
+            return score_logits(_forward_after(z, later), self.problem.labels(name))
         split = self.problem.split(name)
-        x = split.x if self.job.every else split.x.take(self.active.index[0], axis=1)
-        return score_logits(_forward(x, self.layers), split.y)
+        return score_logits(
+            _forward(split.x.take(self.active.index[0], axis=1), self.layers), split.y
+        )
+
+
+def _by_feature(problem: Problem, name: str) -> np.ndarray:
+    """Features of a split ``float32 [F, n]``, its rows as in :meth:`Problem.labels`."""
+    if name == "train":
+        return problem.by_feature
+    return problem._once(
+        ("by feature", name), lambda: np.ascontiguousarray(problem.split(name).x.T)
+    )
 
 
 def _forward(x: np.ndarray, layers: list[Layer]) -> np.ndarray:

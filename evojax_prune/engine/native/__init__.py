@@ -5,7 +5,7 @@ release the GIL, so that one Python thread a core trains one member each.
 """
 
 from evojax_prune.engine.native.library import available, instructions, why_unavailable
-from evojax_prune.engine.native.member import MemberState, best, init_state, train_epochs
+from evojax_prune.engine.native.member import MemberState, best, init_state, score, train_epochs
 from evojax_prune.engine.native.panels import choose_features
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "choose_features",
     "init_state",
     "instructions",
+    "score",
     "train_epochs",
     "why_unavailable",
 ]

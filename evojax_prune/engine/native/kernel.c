@@ -66,6 +66,13 @@ int ep_train(ep_member *member) {
     return status;
 }
 
+int ep_score(ep_member *member, ep_scores *scores) {
+    const float_mode mode = flush_tiny();
+    const int status = variant()->score(member, scores);
+    put_back(mode);
+    return status;
+}
+
 int64_t ep_floats(int32_t rows, int32_t columns) { return variant()->floats(rows, columns); }
 
 void ep_pack(const float *plain, int32_t rows, int32_t columns, float *panels) {

@@ -12,7 +12,7 @@ INTS = ctypes.POINTER(ctypes.c_int32)
 DOUBLES = ctypes.POINTER(ctypes.c_double)
 LONGS = ctypes.POINTER(ctypes.c_int64)
 
-VERSION = 2
+VERSION = 3
 """``EP_VERSION``."""
 
 
@@ -67,6 +67,12 @@ class Member(ctypes.Structure):
     )
 
 
+class Scores(ctypes.Structure):
+    """``ep_scores``."""
+
+    _fields_ = (("right", ctypes.c_double), ("cross_entropy", ctypes.c_double))
+
+
 def load(path: Path) -> ctypes.CDLL:
     """The kernel compiled to ``path``.
 
@@ -82,6 +88,8 @@ def load(path: Path) -> ctypes.CDLL:
         raise OSError("it was built from another version of the package; install that again")
     library.ep_train.argtypes = [ctypes.POINTER(Member)]
     library.ep_train.restype = ctypes.c_int
+    library.ep_score.argtypes = [ctypes.POINTER(Member), ctypes.POINTER(Scores)]
+    library.ep_score.restype = ctypes.c_int
     library.ep_floats.argtypes = [ctypes.c_int32, ctypes.c_int32]
     library.ep_floats.restype = ctypes.c_int64
     for function in (library.ep_pack, library.ep_unpack):

@@ -9,11 +9,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from evojax_prune.engine.native import panels
-from evojax_prune.engine.native.library import DOUBLES, INTS, Layer, Member, kernel
+from evojax_prune.engine.native.library import DOUBLES, INTS, Layer, Member, Scores, kernel
 from evojax_prune.protocol import Protocol
 
 Pair = tuple[np.ndarray, np.ndarray | None]
 """Kernel ``float32 [in, out]`` and bias ``float32 [out]`` of a layer, None without a bias."""
+
+SCORED_ROWS = 32
+"""Rows scored at a time."""
 
 
 @dataclasses.dataclass
@@ -177,6 +180,42 @@ def train_epochs(
     state.stopped = bool(member.stopped) or state.epochs >= protocol.epochs
 
 
+def score(state: MemberState, x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
+    """Scores what a member in primal form has learned, see :func:`best`.
+
+    Args:
+        state: the member, without a dual first layer.
+        x: features ``float32 [n, F]``.
+        y: labels ``int32 [n]``.
+
+    Returns:
+        Rows classified rightly and summed cross-entropy in nats.
+
+    Raises:
+        ValueError: arrays that do not fit the state or each other, or a member in dual form.
+        MemoryError: no memory for a batch's intermediate results.
+    """
+    if state.dual:
+        raise ValueError("a member in dual form has no first layer to score")
+    x = np.ascontiguousarray(x, np.float32)
+    y = np.ascontiguousarray(y, np.int32)
+    _check_shapes({"x": (x.shape, (len(y), state.layers[0].inputs)), "y": (y.shape, (len(y),))})
+    _check_labels(state, y)
+    layers = (Layer * len(state.layers))(*map(_scored_layer, state.layers))
+    member = Member(
+        inputs=panels.floats(x),
+        labels=y.ctypes.data_as(INTS),
+        rows=len(y),
+        n_layers=len(layers),
+        batch_size=SCORED_ROWS,
+        layers=layers,
+    )
+    scores = Scores()
+    if kernel().ep_score(ctypes.byref(member), ctypes.byref(scores)) != 0:
+        raise MemoryError("no memory for scoring a member in the native kernel")
+    return scores.right, scores.cross_entropy
+
+
 def best(state: MemberState) -> tuple[np.ndarray, np.ndarray | None, list[Pair]]:
     """What the member has learned: the best epoch's weights, or the last ones.
 
@@ -212,6 +251,11 @@ def _layer(layer: LayerState) -> Layer:
         *map(panels.floats, (layer.now, layer.velocity, layer.best)),
         *map(panels.floats, (bias.now, bias.velocity, bias.best) if bias else (None,) * 3),
     )
+
+
+def _scored_layer(layer: LayerState) -> Layer:
+    best, bias = panels.floats(layer.best), layer.bias
+    return Layer(layer.inputs, layer.outputs, w=best, b=panels.floats(bias.best if bias else None))
 
 
 def _best_kernel(layer: LayerState) -> np.ndarray:
@@ -264,11 +308,21 @@ def _check_arrays(
         "y": (y.shape, (rows,)),
         "order": (order.shape, (len(order), rows)),
     }
+    _check_shapes(expected)
+    if rows == 0:
+        raise ValueError("there must be training rows")
+    _check_labels(state, y)
+    if order.min() < 0 or order.max() >= rows:
+        raise ValueError(f"the order must name rows in [0, {rows})")
+
+
+def _check_shapes(expected: dict[str, tuple[object, object]]) -> None:
     for name, (shape, wanted) in expected.items():
         if shape != wanted:
             raise ValueError(f"{name} has shape {shape}, expected {wanted}")
+
+
+def _check_labels(state: MemberState, y: np.ndarray) -> None:
     classes = state.layers[-1].outputs
-    if rows == 0 or y.min() < 0 or y.max() >= classes:
-        raise ValueError(f"labels must be in [0, {classes}) and there must be training rows")
-    if order.min() < 0 or order.max() >= rows:
-        raise ValueError(f"the order must name rows in [0, {rows})")
+    if len(y) and not 0 <= y.min() <= y.max() < classes:
+        raise ValueError(f"labels must be in [0, {classes})")

@@ -46,7 +46,7 @@ static ep_layer *last_layer(const session *s) { return &s->m->layers[s->m->n_lay
 static void open_narrow(session *s) {
     const ep_layer *l = last_layer(s);
     from_panel(l, l->w, s->narrow.w);
-    from_panel(l, l->v, s->narrow.v);
+    if (l->v) from_panel(l, l->v, s->narrow.v); /* there is none when it is only scored */
 }
 
 static void close_narrow(session *s) {

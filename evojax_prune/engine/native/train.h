@@ -2,19 +2,18 @@
 #include "first.h"
 #include "narrow.h"
 
-static double forward(session *s) {
+static void forward(session *s) {
     const ep_member *m = s->m;
     if (m->dual) forward_dual(s);
     else pass_primal(s, 1);
     for (int l = 1; l < m->n_layers; l++) {
         if (s->narrow.w && l == m->n_layers - 1) {
             forward_narrow(s);
-            return softmax_narrow(s);
+            return;
         }
         relu(s, &s->layers[l - 1], m->layers[l].in);
         forward_layer(s, l);
     }
-    return softmax(s);
 }
 
 static void backward(session *s) {
@@ -38,7 +37,8 @@ static sgd rule_of(const ep_member *m) {
 static double train_step(session *s, minibatch batch) {
     s->batch = batch;
     s->rule = rule_of(s->m);
-    const double loss = forward(s);
+    forward(s);
+    const double loss = s->narrow.w ? softmax_narrow(s) : softmax(s);
     backward(s);
     s->m->step++;
     return loss;
@@ -89,6 +89,52 @@ static int train(ep_member *m) {
     if (s.narrow.w) close_narrow(&s);
     free(memory);
     return 0;
+}
+
+/* ---- scores ---- */
+
+/* A row's cross-entropy and whether its first greatest logit is its label's; a NaN is the greatest,
+ * as it is for NumPy. Its logits are `stride` floats apart. */
+static double score_row(const float *z, size_t stride, int classes, int label, int *right) {
+    float top = z[0];
+    int best = 0;
+    for (int c = 1; c < classes; c++) {
+        const float x = z[c * stride];
+        if (x > top || (x != x && top == top)) top = x, best = c;
+    }
+    double sum = 0.0;
+    for (int c = 0; c < classes; c++) sum += expf(z[c * stride] - top);
+    *right = best == label;
+    return log(sum) + top - z[label * stride];
+}
+
+static void score_batch(session *s, ep_scores *scores) {
+    const layer_scratch *last = &s->layers[s->m->n_layers - 1];
+    forward(s);
+    for (int i = 0; i < s->batch.count; i++) {
+        const float *z = s->narrow.w ? s->narrow.gradient + i : last->rows + i * last->stride;
+        int right;
+        scores->cross_entropy += score_row(z, s->narrow.w ? s->lanes : 1, last_layer(s)->out,
+                                           s->m->labels[s->batch.rows[i]], &right);
+        scores->right += right;
+    }
+}
+
+static int score(ep_member *m, ep_scores *scores) {
+    session s = {.m = m, .lanes = up(m->batch_size, LANE_GROUP)};
+    char *memory = reserve(&s);
+    int32_t *order = malloc(m->batch_size * sizeof(int32_t));
+    if (memory && order) {
+        if (s.narrow.w) open_narrow(&s);
+        for (int from = 0; from < m->rows; from += m->batch_size) {
+            s.batch = (minibatch){order, least(m->batch_size, m->rows - from)};
+            for (int i = 0; i < s.batch.count; i++) order[i] = from + i;
+            score_batch(&s, scores);
+        }
+    }
+    free(order);
+    free(memory);
+    return memory && order ? 0 : -1;
 }
 
 /* ---- layout ---- */
