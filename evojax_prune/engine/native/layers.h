@@ -21,13 +21,28 @@ static void start_rows(const ep_layer *l, layer_scratch *part, int rows) {
     }
 }
 
-/* A panel's part of the outputs, by the inputs `from` to `from + depth`. */
+/* A panel's part of the outputs, by the inputs `from` to `from + depth`; after the last ones those
+ * of a hidden layer go through the ReLU. */
 static void forward_panel(const session *s, const ep_layer *l, layer_scratch *part, panel p,
                           const float *const *inputs, int from, int depth) {
     product(p.vectors, &(product_job){.rows = tiled(s->batch.count), .from = from, .depth = depth,
                                       .a = inputs, .w = l->w + p.start + (size_t)from * p.width,
                                       .out = part->rows + p.column, .stride = part->stride,
-                                      .fresh = from == 0 && !l->b});
+                                      .fresh = from == 0 && !l->b,
+                                      .positive = l != last_layer(s) && from + depth == l->in});
+}
+
+static void relu(const session *s, layer_scratch *part, int units) {
+    for (int i = 0; i < tiled(s->batch.count); i++)
+        for (int u = 0; u < units; u += LANES) {
+            float *at = part->rows + i * part->stride + u;
+            store(at, relu_of(load(at)));
+        }
+}
+
+/* Without inputs the outputs, which are the bias, have met no product. */
+static void relu_of_bias(const session *s, const ep_layer *l, layer_scratch *part) {
+    if (l->in == 0 && l != last_layer(s)) relu(s, part, l->out);
 }
 
 static void forward_layer(session *s, int index) {
@@ -39,14 +54,7 @@ static void forward_layer(session *s, int index) {
         for (int i = 0; i < all.panels; i++)
             forward_panel(s, l, part, panel_of(all, i), s->layers[index - 1].row, from,
                           least(DEPTH, l->in - from));
-}
-
-static void relu(const session *s, layer_scratch *part, int units) {
-    for (int i = 0; i < tiled(s->batch.count); i++)
-        for (int u = 0; u < units; u += LANES) {
-            float *at = part->rows + i * part->stride + u;
-            store(at, relu_of(load(at)));
-        }
+    relu_of_bias(s, l, part);
 }
 
 /* What a row's loss is above log(sum): the target's mean of top - z, which is `mine` for the label
@@ -97,12 +105,12 @@ static void update_bias(ep_layer *l, const float *gradient, size_t row, size_t u
     }
 }
 
-/* Columns of a panel of a gradient by row, packed, times the rate. */
-static void pack_gradient(const float *gradient, size_t stride, int rows, panel p, float rate,
-                          float *to) {
+static void scale_gradient(const layer_scratch *part, int rows, int units, float rate) {
     for (int i = 0; i < rows; i++)
-        for (int j = 0; j < p.width; j += LANES)
-            store(to + i * p.width + j, splat(rate) * load(gradient + i * stride + p.column + j));
+        for (int u = 0; u < units; u += LANES) {
+            float *at = part->rows + i * part->stride + u;
+            store(at, splat(rate) * load(at));
+        }
 }
 
 static void update_layer(session *s, int index) {
@@ -110,16 +118,17 @@ static void update_layer(session *s, int index) {
     const layer_scratch *part = &s->layers[index];
     const shape all = shape_of(l->in, l->out);
     pack_tiles(s->layers[index - 1].row, s->batch.count, l->in, s->lanes, s->tiles);
+    update_bias(l, part->rows, part->stride, 1, s->batch.count, s->rule);
+    scale_gradient(part, s->batch.count, l->out, s->rule.rate);
     for (int i = 0; i < all.panels; i++) {
         const panel p = panel_of(all, i);
-        pack_gradient(part->rows, part->stride, s->batch.count, p, s->rule.rate, s->block);
         update(p.vectors, &(update_job){.rows = s->batch.count, .units = l->in, .lanes = s->lanes,
-                                        .a = s->tiles, .g = s->block,
+                                        .a = s->tiles, .g = part->rows + p.column,
+                                        .stride = part->stride,
                                         .w = l->w + p.start, .v = l->v + p.start,
                                         .momentum = s->rule.momentum,
                                         .nesterov = s->rule.nesterov});
     }
-    update_bias(l, part->rows, part->stride, 1, s->batch.count, s->rule);
 }
 
 /* Gradient of a layer's inputs, by the weights before their update, to `below`. */

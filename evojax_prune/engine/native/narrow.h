@@ -41,8 +41,6 @@ static void to_panel(const ep_layer *l, const float *by_class, float *panel) {
             panel[(size_t)u * width + c] = by_class[c * stride_of(l->in) + u];
 }
 
-static ep_layer *last_layer(const session *s) { return &s->m->layers[s->m->n_layers - 1]; }
-
 static void open_narrow(session *s) {
     const ep_layer *l = last_layer(s);
     from_panel(l, l->w, s->narrow.w);
@@ -57,13 +55,13 @@ static void close_narrow(session *s) {
 
 /* ---- forward ---- */
 
-/* Activations of some units, after ReLU, by unit: [unit][lane]. */
+/* Activations of some units by unit: [unit][lane]. */
 static void activations_by_unit(session *s, int from, int units) {
     const layer_scratch *part = &s->layers[s->m->n_layers - 2];
     for (int i = 0; i < up(s->batch.count, LANES); i += LANES)
         for (int u = 0; u < units; u += LANES)
             transpose_block(part->rows + i * part->stride + from + u, part->stride,
-                            s->by_unit + (size_t)u * s->lanes + i, s->lanes, 1);
+                            s->by_unit + (size_t)u * s->lanes + i, s->lanes);
 }
 
 INLINE void logits_of(const int classes, const int n, session *s, int from, int units, int lane) {
@@ -146,6 +144,7 @@ INLINE void backward_units(const int classes, const int n, session *s, int unit)
     const size_t stride = stride_of(last_layer(s)->in);
     const float *g = s->narrow.gradient, *push = s->narrow.push;
     float *at = part->rows + unit, *w = s->narrow.w + unit, *v = s->narrow.v + unit;
+    const vf scale = splat(s->scaled ? s->rule.rate : 1.0f);
     vf sum[NARROW][PANEL], weights[NARROW][PANEL];
     for (int c = 0; c < classes; c++)
         for (int j = 0; j < n; j++) {
@@ -154,13 +153,13 @@ INLINE void backward_units(const int classes, const int n, session *s, int unit)
         }
     for (int i = 0; i < s->batch.count; i++, at += part->stride, g++, push++)
         for (int j = 0; j < n; j++) {
-            const vf a = relu_of(load(at + j * LANES));
+            const vf a = load(at + j * LANES);
             vf below = splat(0.0f);
             for (int c = 0; c < classes; c++) {
                 sum[c][j] += splat(push[c * s->lanes]) * a;
                 below += splat(g[c * s->lanes]) * weights[c][j];
             }
-            store(at + j * LANES, choose(a > splat(0.0f), below, splat(0.0f)));
+            store(at + j * LANES, choose(a > splat(0.0f), scale * below, splat(0.0f)));
         }
     for (int c = 0; c < classes; c++)
         sgd_row(n, sum[c], w + c * stride, v + c * stride, s->rule.momentum, s->rule.nesterov);

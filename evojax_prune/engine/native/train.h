@@ -11,7 +11,6 @@ static void forward(session *s) {
             forward_narrow(s);
             return;
         }
-        relu(s, &s->layers[l - 1], m->layers[l].in);
         forward_layer(s, l);
     }
 }
@@ -82,6 +81,7 @@ static int train(ep_member *m) {
     char *memory = reserve(&s);
     if (!memory) return -1;
     if (s.narrow.w) open_narrow(&s);
+    s.scaled = s.narrow.w && m->n_layers == 2 && !m->dual && !m->layers[0].b;
     for (int e = 0; e < m->epochs && !m->stopped; e++)
         end_epoch(&s, train_epoch(&s, m->order + (size_t)e * m->rows));
     if (!m->restore_best) snapshot(&s);
@@ -171,10 +171,10 @@ static void transpose_part(const float *from, size_t from_stride, int rows, int 
                            size_t to_stride) {
     float whole[LANES * LANES];
     if (rows == LANES && columns == LANES) {
-        transpose_block(from, from_stride, to, to_stride, 0);
+        transpose_block(from, from_stride, to, to_stride);
         return;
     }
-    transpose_block(from, from_stride, whole, LANES, 0);
+    transpose_block(from, from_stride, whole, LANES);
     for (int c = 0; c < columns; c++) copy(to + c * to_stride, whole + c * LANES, rows);
 }
 
