@@ -5,6 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import dataclasses
 import itertools
+from types import SimpleNamespace
 
 import hypothesis.strategies as st
 import jax
@@ -13,7 +14,8 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from evojax_prune.engine import native
+from evojax_prune.engine import native, native_path
+from evojax_prune.engine.batches import epoch_order
 from evojax_prune.protocol import Protocol
 
 pytestmark = pytest.mark.skipif(not native.available(), reason=native.why_unavailable())
@@ -442,3 +444,14 @@ def test_wrong_arrays_are_refused():
         native.train_epochs(dual, problem.x @ problem.x.T, None, problem.y, problem.order, LONG)
     with pytest.raises(ValueError, match="layer 1 takes 10 inputs"):
         native.init_state([problem.layers[0], problem.layers[0]], rows=30, dual=False)
+
+
+@pytest.mark.parametrize("most", [0, 2**20])
+def test_orders_of_the_path_are_those_of_every_other(monkeypatch, most):
+    """Kept in one piece or made anew for each member, by the first epoch's visits."""
+    monkeypatch.setattr(native_path, "TABLE_BYTES", most)
+    problem = SimpleNamespace(rows=50, seed=3)
+    orders = np.concatenate(list(native_path._orders(problem, Protocol(epochs=4))))
+    expected = np.stack([epoch_order(50, e, 3) for e in range(4)])
+    np.testing.assert_array_equal(expected[0][orders], expected)
+    np.testing.assert_array_equal(orders[0], np.arange(50))
