@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -316,7 +316,7 @@ def _check_arrays(
         raise ValueError(f"the order must name rows in [0, {rows})")
 
 
-def _check_shapes(expected: dict[str, tuple[object, object]]) -> None:
+def _check_shapes(expected: Mapping[str, tuple[object, object]]) -> None:
     for name, (shape, wanted) in expected.items():
         if shape != wanted:
             raise ValueError(f"{name} has shape {shape}, expected {wanted}")
