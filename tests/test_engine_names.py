@@ -18,7 +18,7 @@ PACKAGE = Path(evojax_prune.__file__).parent
 
 
 def test_engines_are_auto_and_the_registered_paths() -> None:
-    assert engine.ENGINES == ("auto", *PATHS)
+    assert ("auto", *PATHS) == engine.ENGINES
 
 
 @pytest.mark.parametrize("name", engine.__all__)

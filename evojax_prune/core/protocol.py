@@ -31,8 +31,8 @@ class Protocol:
             and ``decay``, not ``momentum`` and ``nesterov``.
         input_noise: standard deviation of Gaussian noise added to the features at each step, in
             units of the features.
-        label_smoothing: share of each row's target that is spread evenly over the classes, in
-            [0, 1). Only the training loss is smoothed, which early stopping sees; scores are not.
+        label_smoothing: ``s`` in [0, 1): a row's target is ``(1 - s) * one-hot + s / C`` in the
+            training loss, which early stopping sees too; scores are not smoothed.
     """
 
     epochs: int = 600

@@ -74,11 +74,18 @@ class Fold:
     @property
     def by_feature(self) -> np.ndarray:
         """Training features ``float32 [F, N]``, one row per feature, quick to choose from."""
+        return self.split_by_feature("train")
+
+    def split_by_feature(self, name: str) -> np.ndarray:
+        """Features of a split ``float32 [F, n]``, its rows as in :meth:`labels`."""
 
         def make() -> np.ndarray:
-            return self.x.T.take(self.visits, axis=1)
+            columns = self.split(name).x.T
+            if name == "train":
+                return columns.take(self.visits, axis=1)
+            return np.ascontiguousarray(columns)
 
-        return self._once(("by feature", "train"), make)
+        return self._once(("by feature", name), make)
 
     @property
     def gram(self) -> np.ndarray:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import time
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -11,9 +13,12 @@ from evojax_prune.core.compaction import Active, compact_layer, expand
 from evojax_prune.core.forward import Layer, affine, forward, forward_after, score_logits
 from evojax_prune.core.protocol import Protocol
 from evojax_prune.engine import native
-from evojax_prune.engine.batches import order_chunks
+from evojax_prune.engine.batches import TABLE_BYTES, epoch_order, order_chunks
 from evojax_prune.engine.fits import MemberFit, member_fit
 from evojax_prune.engine.fold import Fold, gram_matrix
+
+KEPT_ORDERS = 4
+"""Orders kept, of at most ``TABLE_BYTES`` each."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +49,7 @@ def train_native(
     problem, active = job.problem, job.active
     later = [compact_layer(problem.params, active, i) for i in range(1, len(problem.params))]
     trained = _train_dual(job, later, protocol) if job.dual else _train(job, later, protocol)
-    learned = _Learned(job, *native.best(trained))
+    learned = _Learned(job, trained)
     scores = [learned.score(name) for name in evaluate]
     params = expand(learned.layers, active, problem.params) if return_params else None
     return member_fit(
@@ -62,16 +67,17 @@ def _train(job: NativeJob, later: list[Layer], protocol: Protocol) -> native.Mem
     """The primal form."""
     problem = job.problem
     state = native.init_state([job.first, *later], rows=problem.rows, dual=False)
-    x = problem.x if job.every else problem.x.take(job.active.index[0], axis=1)
-    for order in order_chunks(problem.rows, protocol.epochs, problem.seed):
-        native.train_epochs(state, x, None, problem.y, order, protocol)
+    x = native.choose_features(problem.by_feature, job.active.index[0])
+    labels = problem.labels("train")
+    for order in _orders(problem, protocol):
+        native.train_epochs(state, x, None, labels, order, protocol)
         if state.stopped:
             break
     return state
 
 
 def _train_dual(job: NativeJob, later: list[Layer], protocol: Protocol) -> native.MemberState:
-    """The dual form; rows count by the first epoch's visits, as in :class:`Fold`."""
+    """The dual form; as in the primal one rows count by the first epoch's visits."""
     problem, (features, units, *_) = job.problem, job.active.index
     outline = np.broadcast_to(np.float32(0), (len(features), len(units)))
     state = native.init_state([(outline, None), *later], rows=problem.rows, dual=True)
@@ -80,44 +86,72 @@ def _train_dual(job: NativeJob, later: list[Layer], protocol: Protocol) -> nativ
     else:
         x = problem.by_feature[features]
         gram, start = gram_matrix(x, problem.head.bias[0]), affine(x.T, job.first)
-    places = np.empty_like(problem.visits)
-    places[problem.visits] = np.arange(problem.rows, dtype=np.int32)
     labels = problem.labels("train")
-    for order in order_chunks(problem.rows, protocol.epochs, problem.seed):
-        native.train_epochs(state, gram, start, labels, places[order], protocol)
+    for order in _orders(problem, protocol):
+        native.train_epochs(state, gram, start, labels, order, protocol)
         if state.stopped:
             break
     return state
 
 
+def _orders(problem: Fold, protocol: Protocol) -> Iterator[np.ndarray]:
+    """The order of all epochs for rows by the first epoch's visits, ``int32 [e, N]`` at a time."""
+    rows, epochs, seed = problem.rows, protocol.epochs, problem.seed
+    if 0 < 4 * rows * epochs <= TABLE_BYTES:
+        yield _short_order(rows, epochs, seed)
+        return
+    places = _places(rows, seed)
+    for order in order_chunks(rows, epochs, seed):
+        yield places[order]
+
+
+@functools.lru_cache(maxsize=KEPT_ORDERS)
+def _short_order(rows: int, epochs: int, seed: int) -> np.ndarray:
+    """An order in one piece, made once for all members."""
+    (order,) = order_chunks(rows, epochs, seed)
+    return _places(rows, seed)[order]
+
+
+def _places(rows: int, seed: int) -> np.ndarray:
+    """When the first epoch visits each row, ``int32 [N]``."""
+    return np.argsort(epoch_order(rows, 0, seed)).astype(np.int32)
+
+
 class _Learned:
-    """A trained member: scored through cross-Gram matrices where those are shared."""
+    """A trained member.
 
-    def __init__(
-        self, job: NativeJob, first: np.ndarray, bias: np.ndarray | None, later: list[Layer]
-    ) -> None:
+    In primal form the kernel scores it; in dual form shared cross-Gram matrices do, where there
+    are any.
+    """
+
+    def __init__(self, job: NativeJob, state: native.MemberState) -> None:
         self.job, self.problem, self.active = job, job.problem, job.active
-        self.first, self.bias, self.later = first, bias, later
-        self._layers: list[Layer] | None = None
+        self.state = state
 
-    @property
+    @functools.cached_property
+    def best(self) -> tuple[np.ndarray, np.ndarray | None, list[Layer]]:
+        return native.best(self.state)
+
+    @functools.cached_property
     def layers(self) -> list[Layer]:
         """Ordinary weights: in dual form ``W0 + X^T A``, and the bias with A's column sums."""
-        if self._layers is None:
-            first, bias = self.first, self.bias
-            if self.job.dual:
-                kernel, bias = self.job.first
-                bias = None if bias is None else bias + first.sum(0)
-                x = self.problem.by_feature
-                first = kernel + (x if self.job.every else x[self.active.index[0]]) @ first
-            self._layers = [(first, bias), *self.later]
-        return self._layers
+        first, bias, later = self.best
+        if self.job.dual:
+            kernel, bias = self.job.first
+            bias = None if bias is None else bias + first.sum(0)
+            x = self.problem.by_feature
+            first = kernel + (x if self.job.every else x[self.active.index[0]]) @ first
+        return [(first, bias), *later]
 
     def score(self, name: str) -> tuple[float, float]:
-        if self._layers is None and self.job.dual and self.job.every:
+        if not self.job.dual:
+            x = native.choose_features(self.problem.split_by_feature(name), self.active.index[0])
+            return native.score(self.state, x, self.problem.labels(name))
+        if self.job.every:
+            first, _, later = self.best
             z = self.problem.split_start(name).take(self.active.index[1], axis=1)
-            z += self.problem.cross_gram(name) @ self.first
-            return score_logits(forward_after(z, self.later), self.problem.labels(name))
+            z += self.problem.cross_gram(name) @ first
+            return score_logits(forward_after(z, later), self.problem.labels(name))
         split = self.problem.split(name)
-        x = split.x if self.job.every else split.x.take(self.active.index[0], axis=1)
+        x = split.x.take(self.active.index[0], axis=1)
         return score_logits(forward(x, self.layers), split.y)
