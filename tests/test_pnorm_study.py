@@ -1,6 +1,7 @@
 """The p-norm study as a whole, on a small features file."""
 
 import csv
+import dataclasses
 import json
 from pathlib import Path
 
@@ -35,7 +36,7 @@ def features_file(tmp_path_factory):
 
 def make_study(path, output, **changes):
     protocol = {
-        **Study().protocol.model_dump(),
+        **dataclasses.asdict(Study().protocol),
         "epochs": 8,
         "learning_rate": 0.02,
         "patience": 0,

@@ -1,4 +1,4 @@
-"""What a search optimises, by name, direction and way of writing; how it is measured is elsewhere."""
+"""What a search optimises: name, direction and way of writing; measured elsewhere."""
 
 from __future__ import annotations
 

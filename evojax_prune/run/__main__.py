@@ -2,7 +2,7 @@
 
 import sys
 
-from evojax_prune.run.main import main
+from evojax_prune.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -170,7 +170,7 @@ def _fit(
     return fit_population(
         masks,
         splits[0] if len(splits) == 1 else splits,
-        study.protocol.protocol(),
+        study.protocol,
         head=spec,
         seed=seed,
         evaluate=("selection", "test"),

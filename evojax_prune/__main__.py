@@ -1,0 +1,8 @@
+"""``python -m evojax_prune``."""
+
+import sys
+
+from evojax_prune.cli.main import main
+
+if __name__ == "__main__":
+    sys.exit(main())
