@@ -6,14 +6,17 @@ imported when there is something for them to do, so that ``--help`` and refusals
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 import time
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from evojax_prune.cli import flags
+from evojax_prune.cli.signals import exit_status, stoppable
 from evojax_prune.core.errors import UserError
 from evojax_prune.run.config import RunConfig
 from evojax_prune.run.store import PartialFolder
@@ -28,17 +31,31 @@ TABLE_WIDTH = 120
 def main(args: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status.
 
-    0: done. 2: the input is at fault, one sentence on standard error says how. 130: interrupted.
+    0: done. 2: the input is at fault, one sentence on standard error says how. 128 + n: stopped by
+    signal n, which is 130 for Ctrl-C.
     """
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")  # those of libraries, which a user cannot act on
     try:
-        run(flags.parse(args))
+        with stoppable():
+            run(flags.parse(args))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as stopped:
+        print(f"stopped by {stopped}" if str(stopped) else "interrupted", file=sys.stderr)
+        return exit_status(stopped)
     return 0
+
+
+def command() -> NoReturn:
+    """The command line as a process of its own, which ends here."""
+    status = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if status >= 128:
+        os._exit(status)  # heads that were in training are not waited for
+    sys.exit(status)
 
 
 def run(config: RunConfig) -> Pruned:
