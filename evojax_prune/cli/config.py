@@ -163,8 +163,11 @@ class DataOptions(Options):
     selection_fraction: float = Field(
         0.2, gt=0, lt=1, description="part of the training data held out for selection"
     )
-    test_fraction: float = Field(
-        0.2, gt=0, lt=1, description="part of the data cut off as test split where none is given"
+    test_fraction: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="part of the data cut off as test split where none is given; 0.2 if not given",
     )
     folds: int = Field(5, ge=2, description="folds of --selection kfold")
     groups: str | None = Field(

@@ -139,7 +139,7 @@ def load_problem(config: RunConfig) -> Problem:
         image_size=config.image_size,
         skip_unreadable=config.skip_unreadable,
         groups=config.groups,
-        batch_size=config.extraction_batch,
+        extraction_batch=config.extraction_batch,
         progress=True,
     )
     return make_problem(config, table)
