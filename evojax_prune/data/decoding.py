@@ -21,8 +21,10 @@ MAX_PIXELS = 89_478_485
 
 _METADATA = ("exif", "Raw profile type exif", "XML:com.adobe.xmp", "xmp")
 
-# Pillow only warns of up to twice its limit, on standard error; here both are refused.
+# Pillow warns of up to twice its limit, and of damaged metadata, on standard error: the one is
+# refused below, the other does not matter.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 
 class UnreadableImageError(Exception):

@@ -39,8 +39,8 @@ def find_source(dataset: str) -> Source:
     what = "is a file" if is_file(Path(dataset).expanduser()) else "is not there"
     titles = [source.title for source in reversed(SOURCES.values())]
     raise UserError(
-        f"the data set {dataset[:200]!r} {what}, expected {', '.join(titles[:-1])} or {titles[-1]}: check"
-        " the path or the name"
+        f"the data set {dataset[:200]!r} {what}, expected {', '.join(titles[:-1])} or {titles[-1]}:"
+        " check the path or the name"
     )
 
 

@@ -93,13 +93,21 @@ class _Strata:
         self.short = labels.astype(np.int16 if len(self.sizes) < 2**15 else np.int32)
         rows, present = len(labels), np.count_nonzero(self.sizes)
         wished = min(max(round(fraction * rows), present), rows - present)
-        # In units of 1 / rows, as whole numbers, so that the total is exact.
-        shares = [min(wished * size, rows * (size - 1)) if size else 0 for size in
-                  self.sizes.tolist()]  # fmt: skip
-        self._unit = max(sum(shares), 1)
-        self.total = self._unit // rows
-        self._whole = np.array([self.total * share // self._unit for share in shares])
-        self._rest = np.array([self.total * share % self._unit for share in shares])
+        limits = np.maximum(self.sizes - 1, 0)
+        self.total = int(min(wished, limits.sum()))
+        # In proportion to the sizes; a class that would give its last row gives all others, and the
+        # rest is shared anew. Whole numbers, so that the total is exact.
+        full = limits == 0
+        while True:
+            left, self._unit = self.total - int(limits[full].sum()), int(self.sizes[~full].sum())
+            shares = np.where(full, 0, self.sizes) * left
+            over = ~full & (shares > limits * self._unit)
+            if not over.any():
+                break
+            full |= over
+        self._unit = max(self._unit, 1)
+        self._whole = np.where(full, limits, shares // self._unit)
+        self._rest = shares % self._unit
 
     def draw(self, generator: np.random.Generator) -> np.ndarray:
         """Rows that each class gives, ``int64 [C]``: its share, rounded down or up.
