@@ -65,8 +65,11 @@ class DataOptions(Options):
     selection_fraction: float = Field(
         0.2, gt=0, lt=1, description="part of the training data held out for selection"
     )
-    test_fraction: float = Field(
-        0.2, gt=0, lt=1, description="part of the data cut off as test split where none is given"
+    test_fraction: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="part of the data cut off as test split where none is given; 0.2 if not given",
     )
     folds: int = Field(5, ge=2, le=10**4, description="folds of --selection kfold")
     groups: str | None = Field(
@@ -80,7 +83,7 @@ class DataOptions(Options):
         False, description="go on although the given train and test folders share groups"
     )
     skip_unreadable: bool = Field(
-        False, description="leave out files that are no images instead of stopping"
+        False, description="leave out files that are not images instead of stopping"
     )
 
 
@@ -105,7 +108,7 @@ class BackboneOptions(Options):
     extraction_batch: int | None = Field(
         None,
         ge=1,
-        le=2**16,
+        le=1024,
         description="images per step of feature extraction; chosen if not given",
     )
 

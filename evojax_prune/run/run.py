@@ -231,7 +231,7 @@ def load_problem(config: RunConfig, observer: Observer | None = None) -> Problem
         image_size=config.image_size,
         skip_unreadable=config.skip_unreadable,
         groups=config.groups,
-        batch_size=config.extraction_batch,
+        extraction_batch=config.extraction_batch,
         progress=observer is not None,
     )
     problem = make_problem(config, table)
