@@ -10,16 +10,12 @@ import numpy as np
 from evojax_prune.cli.config import RunConfig
 from evojax_prune.core.head import Params
 from evojax_prune.core.outcome import Outcome
+from evojax_prune.core.ranking import REDUCTION_LEVELS, smallest_within_error
 from evojax_prune.engine import EngineReport, Fits
 from evojax_prune.methods.pipeline import Advance, Problem, final_fits, judged
 from evojax_prune.search import SearchResult
 from evojax_prune.search.archive import digests, pack
-from evojax_prune.sensitivity import (
-    REDUCTION_LEVELS,
-    norm_name,
-    sensitivity_genomes,
-    smallest_within_error,
-)
+from evojax_prune.sensitivity import norm_name, sensitivity_scores
 
 
 def name(config: RunConfig) -> str:
@@ -36,7 +32,10 @@ def genomes(problem: Problem, heads: Sequence[Params]) -> np.ndarray:
     """
     config = problem.config
     keeps = [1 - r for r in REDUCTION_LEVELS] if config.keep == "auto" else [float(config.keep)]
-    found = sensitivity_genomes(heads, problem.splits, config.mode, keeps, p=config.p)
+    train = [split.train for split in problem.splits]
+    layers = sensitivity_scores(heads, train, problem.pruning.mode, [config.p])
+    scores = [layer[0] for layer in layers]
+    found = np.stack([problem.pruning.keep(scores, (keep,) * len(scores)) for keep in keeps])
     if config.keep != "auto":
         return found
     # Few units have few sizes, and the largest may be the dense head.

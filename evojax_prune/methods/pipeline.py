@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-from scipy.stats import rankdata
 
 from evojax_prune import baselines
 from evojax_prune.cli.config import MethodOptions, RunConfig
@@ -19,6 +18,7 @@ from evojax_prune.core.mode import MODES
 from evojax_prune.core.outcome import Outcome, judge
 from evojax_prune.core.protocol import Protocol
 from evojax_prune.core.pruning import Pruning
+from evojax_prune.core.ranking import quantiles
 from evojax_prune.core.splits import FeatureSplits
 from evojax_prune.data import FeatureTable, make_splits
 from evojax_prune.engine import EngineReport, Fits, fit_population
@@ -224,10 +224,11 @@ def bit_scores(problem: Problem) -> np.ndarray:
     Returns:
         ``float64 [R, G]``, quantiles in (0, 1]; the higher, the more the outputs depend on the bit.
     """
-    protocol, mode = problem.config.search_protocol.protocol(), problem.config.mode
+    protocol = problem.config.search_protocol.protocol()
     dense = problem.fit(problem.dense, protocol, (), return_params=True)
-    layers = sensitivity_scores(first_params(dense), problem.splits, mode, GUIDES)
-    return np.concatenate([rankdata(s, axis=1) / s.shape[1] for s in layers], axis=1)
+    train = [split.train for split in problem.splits]
+    layers = sensitivity_scores(first_params(dense), train, problem.pruning.mode, GUIDES)
+    return np.concatenate([quantiles(scores) for scores in layers], axis=1)
 
 
 def first_params(fits: Fits) -> list[Params]:

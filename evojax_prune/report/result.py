@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from evojax_prune.analysis.comparison import Difference, accuracy_interval
+from evojax_prune.analysis.paired import Difference, accuracy_interval
 from evojax_prune.core.outcome import Outcome
 from evojax_prune.version import __version__
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich import box
 from rich.table import Table
 
-from evojax_prune.analysis.comparison import Difference
+from evojax_prune.analysis.paired import Difference
 from evojax_prune.core.outcome import Outcome
 from evojax_prune.report.result import HeadResult, Result
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from evojax_prune.analysis.comparison import paired_difference
+from evojax_prune.analysis.paired import paired_difference
 from evojax_prune.cli import flags as cli
 from evojax_prune.cli.progress import say
 from evojax_prune.core.compact_head import save_heads
