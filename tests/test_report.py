@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 from scipy import stats
 
-from evojax_prune.analysis.comparison import accuracy_interval, paired_difference
+from evojax_prune.analysis.paired import accuracy_interval, paired_difference
 from evojax_prune.cli import progress
 from evojax_prune.core.compact_head import compact_head, load_heads, save_heads
 from evojax_prune.core.errors import UserError

@@ -8,10 +8,10 @@ import time
 from collections.abc import Callable
 
 import numpy as np
-from scipy.stats import rankdata
 
 from evojax_prune.core.errors import UserError
 from evojax_prune.core.objective import Objective
+from evojax_prune.core.ranking import quantiles
 from evojax_prune.engine import EngineReport
 from evojax_prune.methods.found import Effort, Found, Session, Trials
 from evojax_prune.methods.observer import Observer, Stage
@@ -164,9 +164,9 @@ def bit_scores(problem: Problem) -> np.ndarray:
     """
     protocol = problem.training.search_protocol
     dense = problem.fit(problem.pruning.dense, protocol, (), return_params=True)
-    mode = problem.pruning.mode.name
-    layers = sensitivity_scores(first_params(dense), problem.splits, mode, GUIDES)
-    return np.concatenate([rankdata(s, axis=1) / s.shape[1] for s in layers], axis=1)
+    train = [split.train for split in problem.splits]
+    layers = sensitivity_scores(first_params(dense), train, problem.pruning.mode, GUIDES)
+    return np.concatenate([quantiles(scores) for scores in layers], axis=1)
 
 
 def search_strategy(

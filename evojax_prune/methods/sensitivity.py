@@ -10,16 +10,12 @@ import numpy as np
 from evojax_prune.core.head import Params
 from evojax_prune.core.objective import Objective
 from evojax_prune.core.outcome import Outcome
+from evojax_prune.core.ranking import REDUCTION_LEVELS, smallest_within_error
 from evojax_prune.methods.found import Effort, Found, Session, Trials
 from evojax_prune.methods.options import SensitivityOptions
 from evojax_prune.methods.problem import Problem, best_outcome, first_params, random_genomes
 from evojax_prune.search.archive import digests, pack
-from evojax_prune.sensitivity import (
-    REDUCTION_LEVELS,
-    norm_name,
-    sensitivity_genomes,
-    smallest_within_error,
-)
+from evojax_prune.sensitivity import norm_name, sensitivity_scores
 
 ACCURACY = Objective("accuracy", "accuracy")
 
@@ -84,8 +80,10 @@ def _genomes(problem: Problem, options: SensitivityOptions, heads: Sequence[Para
     """Genomes ``bool [L, G]`` of each size that is to be tried, the dense head's apart."""
     levels = [1 - r for r in REDUCTION_LEVELS]
     keeps = levels if options.keep == "auto" else [float(options.keep)]
-    mode = problem.pruning.mode.name
-    found = sensitivity_genomes(heads, problem.splits, mode, keeps, p=options.p)
+    train = [split.train for split in problem.splits]
+    layers = sensitivity_scores(heads, train, problem.pruning.mode, [options.p])
+    scores = [layer[0] for layer in layers]
+    found = np.stack([problem.pruning.keep(scores, (keep,) * len(scores)) for keep in keeps])
     if options.keep != "auto":
         return found
     # Few units have few sizes, and the largest may be the dense head.

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from evojax_prune.analysis.comparison import Difference, accuracy_interval, paired_difference
+from evojax_prune.analysis.paired import Difference, accuracy_interval, paired_difference
 from evojax_prune.core.outcome import Outcome
 from evojax_prune.report.summary import sentence
 from evojax_prune.search.archive import digests, pack

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from rich import box
 from rich.table import Table
 
-from evojax_prune.analysis.comparison import Difference
+from evojax_prune.analysis.paired import Difference
 
 if TYPE_CHECKING:
     from evojax_prune.methods.found import Found
@@ -71,8 +71,11 @@ def baselines_table(result: Result) -> Table:
         lines.add_column(name, justify="right")
     rows = {(row.name, row.at): row for row in result.baselines}
     for name in dict.fromkeys(row.name for row in result.baselines):
-        same, best = rows[name, "same"], rows.get((name, "best"))
-        cells = [_accuracy(same.selection_accuracy), _accuracy(same.test_accuracy)]
+        same = rows.get((name, "same"))
+        best = rows.get((name, "best"), rows.get((name, "whole")))
+        cells = ["", ""]
+        if same is not None:
+            cells = [_accuracy(same.selection_accuracy), _accuracy(same.test_accuracy)]
         if best is not None:
             size = f"{best.parameters:,} ({best.parameters / result.dense.parameters:.0%})"
             cells += [f"{best.active_fraction:.0%}", _accuracy(best.selection_accuracy)]

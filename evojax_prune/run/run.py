@@ -98,7 +98,7 @@ class Run:
         with self.observer.stage("other ways of pruning", heads, "heads") as shown:
             rows = compare(self.problem, found.pruned.genome, self.compare, advance=shown.advance)
             shown.finish()
-        return [row for row in rows if row.at != "whole"]
+        return [row for row in rows if row.name != "dense"]
 
 
 def compare(
@@ -126,6 +126,7 @@ def compare(
         problem.training.final_protocol,
         problem.pruning.fractions(genome),
         problem.training.seed,
+        found=genome,
         methods=methods,
         fractions=fractions,
         random_masks=random_masks,

@@ -16,9 +16,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from evojax_prune.core.errors import UserError
 from evojax_prune.core.mode import ModeName
 from evojax_prune.core.protocol import PAPER, Protocol
+from evojax_prune.core.ranking import REDUCTION_LEVELS
 from evojax_prune.data.splitting.partition import Selection
 from evojax_prune.run.config import merged
-from evojax_prune.sensitivity import REDUCTION_LEVELS
 
 Baseline = Literal[
     "weights", "activation-mean", "activation-variance", "gradient-input", "random", "highest"
