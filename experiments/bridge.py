@@ -26,7 +26,6 @@ from evojax_prune.methods.problem import best_outcome
 from evojax_prune.methods.search import Evaluator, finalists, search
 from evojax_prune.run.config import RunConfig
 from evojax_prune.run.run import load_problem
-from evojax_prune.search.result import best_first
 from experiments.harness import pictures, tables
 from experiments.harness.command import Experiment, finish, parse
 from experiments.harness.runs import once
@@ -53,7 +52,7 @@ def searched(config: RunConfig) -> dict[str, Any]:
     best = found.rows(finalists(found.fitness, found.active, config.finalists))
     head = best_outcome(problem.refit(best))
     ends = [max(1, round(share * len(found))) for share in SHARES]
-    leaders = [best_first(found.fitness[:end], found.active[:end])[0] for end in ends]
+    leaders = [found.selection.order(found.values[:end], found.active[:end])[0] for end in ends]
     fitness = found.fitness[leaders]
     return {
         "name": problem.name,

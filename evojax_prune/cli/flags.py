@@ -138,7 +138,7 @@ class _Group(typing.NamedTuple):
 def _groups(under: dict[str, Any]) -> list[_Group]:
     groups = []
     for options in config.GROUPS:
-        own = {n: f for n, f in options.model_fields.items() if n in options.__annotations__}
+        own = options.model_fields
         nested = {n: fields for n, f in own.items() if (fields := nested_fields(f)) is not None}
         flags = [_flag(n, n, f, under[n]) for n, f in own.items() if n not in nested]
         if options is config.SourceOptions:

@@ -8,10 +8,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ValidationInfo, field_serializer
 
-from evojax_prune.core.options import Options, Unit, metavar
+from evojax_prune.core.options import Options, metavar
 from evojax_prune.core.protocol import PAPER, SEARCH, Protocol
 from evojax_prune.objectives.fitness import Fitness
-from evojax_prune.search.strategies.options import Crossover, Mutation, Parents
+from evojax_prune.search.strategies.options import EveryOption
 
 GuidedInit = Literal["random", "sensitivity"]
 """Where the bits of a search's first genomes come from."""
@@ -53,7 +53,6 @@ def _fraction_or_auto(value: Any) -> Any:
 
 
 Keep = Annotated[float | Literal["auto"], BeforeValidator(_fraction_or_auto)]
-Numbers = Annotated[dict[str, float], BeforeValidator(_assignments)]
 Assignments = Annotated[dict[str, Any], BeforeValidator(_assignments)]
 
 
@@ -107,7 +106,7 @@ class SensitivityOptions(Options):
         return "inf" if math.isinf(p) else p
 
 
-class SearchOptions(Options):
+class SearchOptions(EveryOption):
     """The search for the best mask (--method search)."""
 
     strategy: str = Field(
@@ -123,72 +122,10 @@ class SearchOptions(Options):
         le=10**9,
         description="budget: heads trained by the search protocol; a known genome is free",
     )
-    population: int = Field(30, ge=2, le=10**6, description="genomes in the population")
-    density: tuple[Unit, Unit] = Field(
-        (0.0, 1.0),
-        description="each initial genome's active fraction is drawn uniformly between these two; "
-        "twice the same number fixes it",
-        json_schema_extra=metavar("LOW HIGH"),
-    )
-    init: GuidedInit = Field(
+    init: GuidedInit = Field(  # type: ignore[assignment]  # scores are sensitivities here
         "random",
         description="first genomes: random bits, or bits drawn with probabilities that rise with "
         "the sensitivity of the dense head to them, each genome by a norm p of its own",
-    )
-    sharpness: float = Field(
-        6.0,
-        ge=0,
-        le=80,
-        description="of --init sensitivity: logits between the least sensitive bit and the most; "
-        "0 is random, the larger the closer to taking the most sensitive bits",
-    )
-    children: int | None = Field(
-        None,
-        ge=2,
-        le=10**6,
-        description="genomes bred per generation (generational, steady-state); if not given half "
-        "the population, and 2 for steady-state",
-    )
-    parents: Parents | None = Field(
-        None,
-        description="how parents are chosen (generational, steady-state); nam: negative "
-        "assortative mating; if not given tournament, and nam for steady-state",
-    )
-    tournament_size: int = Field(2, ge=1, le=10**6, description="genomes in a tournament")
-    crossover: Crossover | None = Field(
-        None, description="of two parents (generational, steady-state); uniform if not given"
-    )
-    mutation: Mutation | None = Field(
-        None,
-        description="coin: one bit of a child flips or none; per-bit: each bit by itself "
-        "(generational, steady-state); if not given per-bit, and coin for steady-state",
-    )
-    mutation_rate: Unit | None = Field(
-        None,
-        description="probability of the coin, 0.07 if not given, or of each bit, 3 / genome length",
-    )
-    mutation_bias: float = Field(
-        0.0,
-        ge=0,
-        le=20,
-        description="how much mutation follows the sensitivities: with b, the least sensitive "
-        "active bit is e^(2b) times as likely to be switched off as the most sensitive one, and "
-        "inactive bits the other way round (generational, steady-state); 0: not at all",
-    )
-    elitism: bool | None = Field(
-        None,
-        description="the best overwrites the worst after each generation, as the reference does "
-        "(steady-state); false if not given",
-    )
-    ties: bool | None = Field(
-        None,
-        description="a child also beats a genome of its own fitness with more active bits "
-        "(steady-state); true if not given",
-    )
-    strategy_options: Numbers | None = Field(
-        None,
-        description="parameters of an evosax algorithm, such as learning_rate=0.05 std=1",
-        json_schema_extra=metavar("NAME=VALUE ..."),
     )
     fitness: Fitness = Field(
         "accuracy",

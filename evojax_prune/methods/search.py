@@ -26,13 +26,14 @@ from evojax_prune.methods.problem import (
 from evojax_prune.objectives import fitness as objectives
 from evojax_prune.search import (
     Evaluation,
+    EveryOption,
     GenerationInfo,
     SearchResult,
     Strategy,
     make_strategy,
     run_search,
+    selection_of,
 )
-from evojax_prune.search.result import best_first
 from evojax_prune.sensitivity import sensitivity_scores
 
 GUIDES = (1.0, 2.0, 4.0, math.inf)
@@ -53,7 +54,7 @@ def find(problem: Problem, options: SearchOptions, session: Session) -> Found:
     observer, folds = session.observer, problem.folds
     evaluator = Evaluator(problem, options)
     dense = problem.pruning.dense
-    dense_values = np.atleast_1d(evaluator(dense).fitness[0])
+    dense_values = np.atleast_1d(evaluator(dense).values[0])
 
     began = time.monotonic()
     with observer.stage("search", options.evaluations, "evaluations", folds) as shown:
@@ -74,7 +75,7 @@ def find(problem: Problem, options: SearchOptions, session: Session) -> Found:
     )
     with observer.stage("random masks", len(masks), "evaluations", folds) as shown:
         evaluator.advance = shown.advance
-        fitness = evaluator(masks).fitness
+        fitness = evaluator(masks).values
         shown.finish()
     best = masks[finalists(fitness, masks.sum(1), options.finalists)]
     with observer.stage("best random masks", len(best), "heads", folds) as shown:
@@ -182,24 +183,13 @@ def search_strategy(
     Raises:
         UserError: an unknown strategy, or an option that it does not have.
     """
+    own = {field: getattr(options, field) for field in EveryOption.model_fields}
+    init = "scores" if options.init == "sensitivity" else "random"
     return make_strategy(
         options.strategy,
-        population=options.population,
-        genome_length=genome_length,
-        density=options.density,
+        genome_length,
+        EveryOption(**own | {"init": init}),
         scores=scores,
-        init="scores" if options.init == "sensitivity" else "random",
-        sharpness=options.sharpness,
-        children=options.children,
-        parents=options.parents,
-        tournament_size=options.tournament_size,
-        crossover=options.crossover,
-        mutation=options.mutation,
-        mutation_rate=options.mutation_rate,
-        mutation_bias=options.mutation_bias,
-        elitism=options.elitism,
-        ties=options.ties,
-        options=options.strategy_options,
         evaluations=options.evaluations,
     )
 
@@ -233,6 +223,7 @@ def search(
     return run_search(
         search_strategy(options, problem.genome_length, scores),
         evaluator,
+        objectives=[evaluator.objective],
         evaluations=options.evaluations,
         seed=problem.training.seed,
         on_generation=on_generation,
@@ -267,13 +258,14 @@ def finalists(fitness: np.ndarray, active: np.ndarray, count: int) -> np.ndarray
     Raises:
         UserError: training diverged for all of them.
     """
-    sound = int((~np.isnan(fitness)).sum())
-    if not sound:
+    best = selection_of([Objective("fitness", "fitness")])
+    chosen = best.finalists(fitness[:, None], active, count)
+    if not len(chosen):
         raise UserError(
             "training by the search protocol diverged for every genome (its loss is not finite): "
             "lower --search-protocol.learning-rate"
         )
-    return best_first(fitness, active)[: min(count, sound)]
+    return chosen
 
 
 def _trials(result: SearchResult, objective: Objective) -> Trials:
@@ -282,7 +274,7 @@ def _trials(result: SearchResult, objective: Objective) -> Trials:
         hashes=result.hashes,
         active=result.active,
         genome_length=result.genome_length,
-        values=result.fitness[:, None],
+        values=result.values,
         generation=result.generation,
         columns=result.columns,
     )

@@ -188,9 +188,6 @@ class RunConfig(
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        if self.density[0] > self.density[1]:
-            low, high = self.density
-            raise ValueError(f"density is {low} {high}, expected the lower number first")
         if self.method == "search" and self.evaluations < self.population:
             raise ValueError(
                 f"evaluations is {self.evaluations} and population {self.population}, but the "
