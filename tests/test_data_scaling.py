@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.preprocessing import StandardScaler, normalize
 
+from evojax_prune.core.scaling import Scale
 from evojax_prune.core.splits import FeatureSplits, Split
 from evojax_prune.data import Scaling, make_splits, scale_splits, table_of
-from evojax_prune.data.scaling import Scale
 
 
 @st.composite

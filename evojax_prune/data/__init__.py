@@ -1,7 +1,7 @@
 """From what the user has, images or features, to the train, selection and test splits."""
 
+from evojax_prune.core.scaling import Scaling, scale_splits
 from evojax_prune.data.images import ImageDataset, ImageSplit
-from evojax_prune.data.scaling import Scaling, scale_splits
 from evojax_prune.data.sources import SOURCES, find_source, identify, load
 from evojax_prune.data.sources.arrays import table_of
 from evojax_prune.data.sources.source import IMAGE_OPTIONS, LoadOptions, Source
