@@ -44,7 +44,7 @@ print(json.dumps({"programs": fits.report.programs, "hits": found, "loss": fits.
 IMPORT = """
 import sys
 import evojax_prune.engine, experiments.engine_speed, experiments.engine_curves
-heavy = {"scipy", "pandas", "pydantic", "tyro", "evosax", "keras", "torch", "sklearn", "matplotlib",
+heavy = {"scipy", "pandas", "tyro", "evosax", "keras", "torch", "sklearn", "matplotlib",
          "tensorflow_datasets", "PIL", "safetensors"}
 print(*sorted(heavy & sys.modules.keys()))
 """

@@ -8,7 +8,6 @@ a ``result.json`` is a whole one, and what was interrupted goes on from its part
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
 from pathlib import Path
 from typing import Self
@@ -16,33 +15,11 @@ from typing import Self
 import filelock
 
 from evojax_prune.core.errors import UserError
+from evojax_prune.core.files import make_folder, os_errors, os_sentence, remove_folder, write_file
 
 MARK = "result.json"
 STATE = "state"
 """Inside the partial folder: what only a resumed run needs."""
-
-
-def check(output: Path, overwrite: bool) -> None:
-    """Refuse an output folder that could not be written in the end; writes nothing.
-
-    Raises:
-        UserError: it is no folder, holds something and ``overwrite`` is false, or cannot be
-            written to.
-    """
-    if output.exists() and not output.is_dir():
-        raise UserError(f"--output {output} is a file, expected a folder that is new or empty")
-    if output.is_dir() and any(output.iterdir()) and not overwrite:
-        raise UserError(
-            f"--output {output} is not empty; give another folder, or --overwrite to replace the "
-            "results in it"
-        )
-    for folder in {_existing(output), _existing(output.parent)}:
-        try:
-            os.rmdir(tempfile.mkdtemp(dir=folder))
-        except OSError as error:
-            raise UserError(
-                f"--output {output} cannot be written: {folder}: {error.strerror}"
-            ) from None
 
 
 def _existing(path: Path) -> Path:
@@ -60,7 +37,6 @@ class PartialFolder:
         output: where the finished run's files go.
         path: ``<output>.partial``.
         journal: file in it that the search is journalled to.
-        kept: set where an error must not lose what is in it: a finished search, say.
     """
 
     def __init__(self, output: Path):
@@ -69,8 +45,29 @@ class PartialFolder:
         self._state = self.path / STATE
         self.journal = self._state / "journal.jsonl"
         self._lock = filelock.FileLock(self._state / "lock")
-        self._made = False
-        self.kept = False
+        self._made = self._kept = False
+
+    def check(self, overwrite: bool) -> None:
+        """Refuse an output folder that could not be written in the end; writes nothing.
+
+        Raises:
+            UserError: it is no folder, holds something and ``overwrite`` is false, or cannot be
+                written to.
+        """
+        output = self.output
+        if output.exists() and not output.is_dir():
+            raise UserError(f"--output {output} is a file, expected a folder that is new or empty")
+        if output.is_dir() and any(output.iterdir()) and not overwrite:
+            raise UserError(
+                f"--output {output} is not empty; give another folder, or --overwrite to replace "
+                "the results in it"
+            )
+        for folder in {_existing(output), _existing(output.parent)}:
+            try:
+                os.rmdir(tempfile.mkdtemp(dir=folder))
+            except OSError as error:
+                sentence = os_sentence(error, f"write in {folder}")
+                raise UserError(f"--output {output} cannot be used: {sentence}") from None
 
     def __enter__(self) -> Self:
         """Make the folder, or take over that of an interrupted run.
@@ -79,7 +76,7 @@ class PartialFolder:
             UserError: another process is writing to it.
         """
         self._made = not self.path.exists()
-        self._state.mkdir(parents=True, exist_ok=True)
+        make_folder(self._state)
         try:
             self._lock.acquire(blocking=False)
         except filelock.Timeout:
@@ -91,8 +88,17 @@ class PartialFolder:
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         """Let go of it. What is in it stays, to be continued, unless the input was at fault."""
         self._lock.release()
-        if isinstance(error, UserError) and self._made and not self.kept:
-            shutil.rmtree(self.path)
+        if isinstance(error, UserError) and self._made and not self._kept:
+            remove_folder(self.path)
+
+    def keep(self) -> None:
+        """From now on an error must not lose what is in it: a finished search, say."""
+        self._kept = True
+
+    @property
+    def resumable(self) -> bool:
+        """The same command would go on from what is in it."""
+        return (self.path / "config.yaml").is_file()
 
     def configure(self, config: str, overwrite: bool) -> None:
         """Say whose folder this is, unless an interrupted run has.
@@ -105,7 +111,7 @@ class PartialFolder:
         if overwrite and not (file.is_file() and file.read_text(encoding="utf-8") == config):
             self.journal.unlink(missing_ok=True)
         if not self.journal.exists():
-            self.write(file.name, config)
+            write_file(file, config)
 
     def refuse_journal(self) -> None:
         """Refuse to write where the search of an interrupted run lies.
@@ -119,17 +125,14 @@ class PartialFolder:
                 "give another --output, or --overwrite to discard it"
             )
 
-    def write(self, name: str, text: str) -> None:
-        """Write one of the result's text files."""
-        (self.path / name).write_text(text, encoding="utf-8")
-
     def finish(self) -> None:
         """Move everything to the output folder, the mark of a whole result last."""
         self._lock.release()
-        shutil.rmtree(self._state)
-        self.output.mkdir(parents=True, exist_ok=True)
-        (self.output / MARK).unlink(missing_ok=True)
-        names = sorted(entry.name for entry in self.path.iterdir())
-        for name in sorted(names, key=lambda name: name == MARK):
-            os.replace(self.path / name, self.output / name)
-        self.path.rmdir()
+        remove_folder(self._state)
+        make_folder(self.output)
+        with os_errors(f"move the results to {self.output}"):
+            (self.output / MARK).unlink(missing_ok=True)
+            names = sorted(entry.name for entry in self.path.iterdir())
+            for name in sorted(names, key=lambda name: name == MARK):
+                os.replace(self.path / name, self.output / name)
+            self.path.rmdir()

@@ -1,4 +1,4 @@
-"""Whether one way of pruning is better than another, over seeds and data sets."""
+"""Bayesian tests of whether one way of pruning is better than another in practice."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
-from scipy import stats
+
+from evojax_prune.analysis.paired import differences_of
 
 ROPE = 0.01
 """Difference of accuracy below which two heads count as equivalent in practice."""
@@ -15,77 +16,6 @@ PRIOR = 0.5
 """Strength s of the Dirichlet process prior, whose one pseudo-observation is a difference of 0."""
 
 SAMPLES = 50_000
-
-
-@dataclasses.dataclass(frozen=True)
-class Summary:
-    """Mean and spread of n figures, NaN left out.
-
-    Attributes:
-        mean: NaN without figures.
-        sd: standard deviation of the sample (n - 1); NaN below two figures.
-        n: figures that are numbers.
-    """
-
-    mean: float
-    sd: float
-    n: int
-
-    def __str__(self) -> str:
-        return f"{self.mean:.3f}" if self.n < 2 else f"{self.mean:.3f} ± {self.sd:.3f}"
-
-
-def summarise(values: Sequence[float] | np.ndarray) -> Summary:
-    """Mean and standard deviation of figures."""
-    known = np.asarray(values, np.float64)
-    known = known[~np.isnan(known)]
-    mean = float(known.mean()) if len(known) else float("nan")
-    sd = float(known.std(ddof=1)) if len(known) > 1 else float("nan")
-    return Summary(mean, sd, len(known))
-
-
-@dataclasses.dataclass(frozen=True)
-class Wilcoxon:
-    """A two-sided Wilcoxon signed-rank test.
-
-    Attributes:
-        p_value: of no difference; 1 where no pair differs.
-        pairs: pairs compared.
-        median: median of first less second.
-    """
-
-    p_value: float
-    pairs: int
-    median: float
-
-
-def wilcoxon(first: Sequence[float], second: Sequence[float]) -> Wilcoxon:
-    """Wilcoxon's signed-rank test of paired figures (SciPy; exact where there are no ties).
-
-    Pairs without a difference are ranked and then dropped (Pratt 1959).
-    """
-    differences = _differences(first, second)
-    median = float(np.median(differences))
-    if not differences.any():
-        return Wilcoxon(1.0, len(differences), median)
-    test = stats.wilcoxon(differences, zero_method="pratt")
-    return Wilcoxon(float(test.pvalue), len(differences), median)
-
-
-def holm(p_values: Sequence[float]) -> np.ndarray:
-    """p values of several tests, corrected so that any false alarm is as rare as stated.
-
-    Holm's step-down method (1979), which needs no independence.
-
-    Returns:
-        ``float64``, in the order given, at most 1.
-    """
-    p = np.asarray(p_values, np.float64)
-    order = np.argsort(p, kind="stable")
-    corrected = np.minimum(1.0, np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)))
-    result = np.empty_like(p)
-    result[order] = corrected
-    return result
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,7 +57,7 @@ def bayesian_sign_test(
         samples: drawn from the posterior.
         seed: of the draw.
     """
-    differences = _differences(first, second)
+    differences = differences_of(first, second)
     counts = np.array(
         [
             (differences < -rope).sum(),
@@ -157,7 +87,7 @@ def bayesian_signed_rank_test(
     difference: it takes account of how large differences are, and assumes their distribution to be
     symmetric.
     """
-    values = np.concatenate([[0.0], _differences(first, second)])
+    values = np.concatenate([[0.0], differences_of(first, second)])
     weights = np.random.default_rng(seed).dirichlet(
         np.concatenate([[prior], np.ones(len(values) - 1)]), samples
     )
@@ -170,15 +100,6 @@ def bayesian_signed_rank_test(
         axis=1,
     )
     return _largest(shares)
-
-
-def _differences(first: Sequence[float], second: Sequence[float]) -> np.ndarray:
-    a, b = np.asarray(first, np.float64), np.asarray(second, np.float64)
-    if a.shape != b.shape or a.ndim != 1 or not len(a):
-        raise ValueError(f"scores have shapes {a.shape} and {b.shape}, expected the same, paired")
-    if np.isnan(a - b).any():
-        raise ValueError("a score is NaN: leave its pair out")
-    return a - b
 
 
 def _largest(shares: np.ndarray) -> Posterior:
