@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -13,13 +12,17 @@ from evojax_prune.analysis.comparison import paired_difference
 from evojax_prune.cli import flags as cli
 from evojax_prune.cli.progress import say
 from evojax_prune.core.compact_head import save_heads
+from evojax_prune.core.head_card import DataCard, HeadCard, HeadMetrics
 from evojax_prune.core.masks import kernel_masks
+from evojax_prune.data import dataset_kind
+from evojax_prune.features.extract import backbone_card
 from evojax_prune.methods.pipeline import Problem
 from evojax_prune.report import figures, summary
 from evojax_prune.report.evaluations import evaluations_csv
 from evojax_prune.report.found import Found
 from evojax_prune.report.result import (
     DatasetResult,
+    HeadResult,
     Result,
     SearchResultPart,
     baseline_result,
@@ -30,6 +33,7 @@ from evojax_prune.report.result import (
 )
 from evojax_prune.run.folder import MARK, PartialFolder
 from evojax_prune.search.archive import digests, pack
+from evojax_prune.version import __version__
 
 TABLE_WIDTH = 120
 """Columns of the table where the output is no terminal."""
@@ -100,7 +104,7 @@ def write_files(partial: PartialFolder, problem: Problem, found: Found, result: 
     partial.write(MARK, result.text())
     partial.write("evaluations.csv", evaluations_csv(found.search))
     _save_mask(partial.path / "best_mask.npz", problem, found)
-    save_heads(partial.path / "head.safetensors", found.pruned.heads, _metadata(problem, result))
+    save_heads(partial.path / "head.safetensors", found.pruned.heads, head_card(problem, result))
     _draw(partial.path / "convergence.png", problem, found)
 
 
@@ -142,15 +146,50 @@ def _save_mask(path: Path, problem: Problem, found: Found) -> None:
     np.savez_compressed(path, allow_pickle=False, **arrays)
 
 
-def _metadata(problem: Problem, result: Result) -> dict[str, Any]:
-    config = problem.config
-    return {
-        "features": problem.source,
-        "classes": result.dataset.class_names,
-        "mode": config.mode,
-        "grain": config.grain,
-        "test_accuracy": result.best.test_accuracy,
-    }
+def head_card(problem: Problem, result: Result) -> HeadCard:
+    """What ``head.safetensors`` says of itself."""
+    config, data = problem.config, result.dataset
+    backbone = None
+    if dataset_kind(config.dataset) != "features":
+        backbone = backbone_card(config.backbone, config.backbone_weights, config.image_size)
+    return HeadCard(
+        backbone=backbone,
+        features=data.features,
+        hidden=problem.pruning.spec.hidden,
+        classes=tuple(data.class_names),
+        mode=config.mode,
+        grain=config.grain,
+        groups=config.groups,
+        data=DataCard(
+            name=data.name,
+            version=data.version,
+            digest=problem.digest(),
+            train=data.train,
+            selection=data.selection,
+            test=data.test,
+        ),
+        metrics={
+            name: _metrics(head)
+            for name, head in (
+                ("pruned", result.best),
+                ("dense", result.dense),
+                ("random", result.random),
+            )
+        },
+        selected_on_test=result.selected_on_test,
+        sentence=result.comparison.sentence,
+        written_by=__version__,
+    )
+
+
+def _metrics(head: HeadResult) -> HeadMetrics:
+    selection = head.selection_accuracy
+    return HeadMetrics(
+        test_accuracy=head.test_accuracy,
+        test_interval=head.test_interval,
+        selection_accuracy=None if math.isnan(selection) else selection,
+        parameters=head.parameters,
+    )
 
 
 def show(result: Result, output: Path) -> None:
