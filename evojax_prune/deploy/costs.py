@@ -1,0 +1,137 @@
+"""What pruning buys: parameters, file size and latency, measured."""
+
+from __future__ import annotations
+
+import dataclasses
+import statistics
+import time
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from evojax_prune.core.compact_head import CompactHead
+from evojax_prune.core.head import HeadSpec, head_spec, init_params
+from evojax_prune.core.mode import MODES
+from evojax_prune.deploy.classifier import Classifier
+from evojax_prune.deploy.program import (
+    Program,
+    features_of,
+    head_program,
+    whole_program,
+)
+
+BATCHES = (1, 32)
+"""Batch sizes that latency is measured for."""
+
+_SECONDS = 1.0
+_RUNS = (7, 200)
+"""A measurement takes about a second, within these numbers of runs."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Cost:
+    """What one way of predicting costs.
+
+    Attributes:
+        name: ``dense head``, ``pruned head, shortened backbone``, ...
+        parameters: weights and biases; over folds, the sum.
+        bytes: of its safetensors file.
+        milliseconds: median latency of a batch by its size.
+    """
+
+    name: str
+    parameters: int
+    bytes: int
+    milliseconds: dict[int, float]
+
+
+def costs(
+    classifier: Classifier,
+    *,
+    with_backbone: bool = True,
+    batches: Sequence[int] = BATCHES,
+    clock: Callable[[], float] = time.perf_counter,
+) -> tuple[Cost, ...]:
+    """Measure the dense and the pruned head, alone and with the backbone.
+
+    Programs are compiled by XLA for JAX's default device and measured with their input on the host,
+    each run until its result is there. How fast a head is does not depend on its numbers, so the
+    dense head has random ones.
+
+    Args:
+        classifier: the run.
+        with_backbone: also measure the heads with the backbone, whole and shortened; left out where
+            the run has none.
+        batches: batch sizes.
+        clock: seconds, to measure with.
+
+    Returns:
+        One per row of the table. A shortened backbone is left out where there can be none.
+
+    Raises:
+        UserError: the backbone cannot be had, or the run does not say how many features go in.
+    """
+    features = features_of(classifier)
+    dense = tuple(_dense(classifier, features) for _ in classifier.heads)
+    programs = {
+        "dense head": head_program(dense, features),
+        "pruned head": head_program(classifier.heads, features),
+    }
+    if with_backbone and classifier.card.backbone is not None:
+        net = classifier.backbone
+        programs["dense head, backbone"] = whole_program(dense, net, shorten=False)
+        programs["pruned head, backbone"] = whole_program(classifier.heads, net, shorten=False)
+        short = whole_program(classifier.heads, net)
+        if short.note is None:
+            programs["pruned head, shortened backbone"] = short
+    return tuple(_cost(name, program, batches, clock) for name, program in programs.items())
+
+
+def device() -> str:
+    """What latency is measured on."""
+    import os
+
+    import jax
+
+    kind = jax.devices()[0].device_kind
+    return f"{kind}, {os.cpu_count()} cores" if jax.default_backend() == "cpu" else kind
+
+
+def _dense(classifier: Classifier, features: int) -> CompactHead:
+    """A dense head of the run's shape."""
+    card = classifier.card
+    hidden = card.hidden or MODES[card.mode].hidden
+    spec: HeadSpec = head_spec(card.mode, features, len(card.classes), hidden)
+    layers = [(p["kernel"], p.get("bias")) for p in init_params(spec, 0).values()]
+    return CompactHead(np.arange(features), tuple(layers), classifier.heads[0].scaling)
+
+
+def _cost(name: str, program: Program, batches: Sequence[int], clock: Callable[[], float]) -> Cost:
+    from safetensors.numpy import save
+
+    weights = {k: v for k, v in program.tensors.items() if not k.endswith("features")}
+    return Cost(
+        name=name,
+        parameters=sum(tensor.size for k, tensor in weights.items() if ".scaling." not in f".{k}"),
+        bytes=len(save(program.tensors)),
+        milliseconds={batch: _latency(program, batch, clock) for batch in batches},
+    )
+
+
+def _latency(program: Program, batch: int, clock: Callable[[], float]) -> float:
+    """Median time of a batch in milliseconds."""
+    import jax
+
+    on_cpu = jax.default_backend() == "cpu"
+    run = jax.jit(program.for_cpu() if on_cpu else program.function)
+    shape = program.example(batch)
+    x = np.random.default_rng(0).integers(0, 256, shape.shape).astype(shape.dtype)
+    jax.block_until_ready(run(x))
+    jax.block_until_ready(run(x))
+    least, most = _RUNS
+    taken: list[float] = []
+    while len(taken) < least or (sum(taken) < _SECONDS and len(taken) < most):
+        started = clock()
+        jax.block_until_ready(run(x))
+        taken.append(clock() - started)
+    return 1000 * statistics.median(taken)
