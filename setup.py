@@ -7,7 +7,7 @@ from setuptools.command.build_ext import build_ext
 
 FOLDER = "evojax_prune/engine/native"
 SOURCES = ("kernel", "variant_generic", "variant_avx2", "variant_avx512")
-HEADERS = ("first", "kernel", "kernels", "layers", "panels", "session", "train", "vector")
+HEADERS = ("first", "kernel", "kernels", "layers", "narrow", "panels", "session", "train", "vector")
 
 
 class BuildKernel(build_ext):

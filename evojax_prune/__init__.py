@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from evojax_prune.version import __version__
 
 if TYPE_CHECKING:
-    from evojax_prune.cli.config import RunConfig
     from evojax_prune.core.errors import UserError
     from evojax_prune.core.flax_head import Head
     from evojax_prune.core.head import HeadSpec, head_spec
@@ -22,7 +21,8 @@ if TYPE_CHECKING:
     from evojax_prune.core.splits import FeatureSplits, Split
     from evojax_prune.engine import fit_population
     from evojax_prune.features import extract_features
-    from evojax_prune.run.main import load_splits, prune
+    from evojax_prune.run.config import RunConfig
+    from evojax_prune.run.run import load_splits, prune
 
 __all__ = [
     "FeatureSplits",
@@ -48,15 +48,15 @@ _HOMES = {
     "HeadSpec": "core.head",
     "Masks": "core.masks",
     "Protocol": "core.protocol",
-    "RunConfig": "cli.config",
+    "RunConfig": "run.config",
     "Split": "core.splits",
     "UserError": "core.errors",
     "decode": "core.pruning",
     "extract_features": "features",
     "fit_population": "engine",
     "head_spec": "core.head",
-    "load_splits": "run.main",
-    "prune": "run.main",
+    "load_splits": "run.run",
+    "prune": "run.run",
 }
 
 

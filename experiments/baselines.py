@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from evojax_prune import baselines
-from evojax_prune.methods import pipeline
+from evojax_prune.run.run import compare as compare_with
 from experiments import published
 from experiments.harness import pictures, tables
 from experiments.harness.command import Experiment, finish, parse
@@ -58,7 +58,7 @@ def compare(
 
 
 def _compare(run: Run, **settings: Any) -> list[tables.Row]:
-    rows = pipeline.compare(run.problem, run.genome, **settings)
+    rows = compare_with(run.problem, run.genome, **settings)
     return [
         {
             "head": row.name,

@@ -21,10 +21,11 @@ from typing import Any
 import numpy as np
 
 from evojax_prune.analysis import bayesian_signed_rank_test, holm, summarise, wilcoxon
-from evojax_prune.cli.config import RunConfig
 from evojax_prune.core.errors import UserError
-from evojax_prune.methods import pipeline
-from evojax_prune.search.result import best_first
+from evojax_prune.methods.problem import best_outcome
+from evojax_prune.methods.search import Evaluator, finalists, search
+from evojax_prune.run.config import RunConfig
+from evojax_prune.run.run import load_problem
 from experiments.harness import pictures, tables
 from experiments.harness.command import Experiment, finish, parse
 from experiments.harness.runs import once
@@ -46,12 +47,12 @@ MEASURES = {"best_fitness": "fitness", "test_accuracy": "test accuracy"}
 
 def searched(config: RunConfig) -> dict[str, Any]:
     """One search and its finalists: the best fitness on the way, and the head that it ends with."""
-    problem = pipeline.load_problem(config)
-    found = pipeline.search(problem, pipeline.Evaluator(problem))
-    finalists = found.rows(pipeline.finalists(found.fitness, found.active, config.finalists))
-    head = pipeline.best_outcome(pipeline.refit(problem, finalists))
+    problem = load_problem(config)
+    found = search(problem, config, Evaluator(problem, config))
+    best = found.rows(finalists(found.fitness, found.active, config.finalists))
+    head = best_outcome(problem.refit(best))
     ends = [max(1, round(share * len(found))) for share in SHARES]
-    leaders = [best_first(found.fitness[:end], found.active[:end])[0] for end in ends]
+    leaders = [found.selection.order(found.values[:end], found.active[:end])[0] for end in ends]
     fitness = found.fitness[leaders]
     return {
         "name": problem.name,

@@ -15,7 +15,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from evojax_prune.engine.workers import core_count, run_queue
+from evojax_prune.engine import run_queue
+from evojax_prune.engine.workers import core_count
 
 
 def _rate(work: Callable[[int], None], amount: float) -> float:

@@ -45,7 +45,7 @@ def _measure(run: Run) -> list[tables.Row]:
     problem, best, known = run.problem, run.genome, run.searched()["genomes"]
     index, near = closest(best, known)
     genomes = np.stack([best, known[index], np.ones_like(best)])
-    protocol = run.config.final_protocol.protocol()
+    protocol = run.config.final_protocol
     fits = problem.fit(genomes, protocol, ("test",), return_params=True)
     masks = problem.pruning.masks(genomes)
     far = float(hamming(best, genomes[2:])[0])

@@ -22,14 +22,14 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from evojax_prune.core.compaction import active_parts
 from evojax_prune.core.head import head_spec
 from evojax_prune.core.mode import MODES
 from evojax_prune.core.protocol import Protocol
 from evojax_prune.core.pruning import Pruning, decode
 from evojax_prune.core.splits import FeatureSplits, Split
-from evojax_prune.engine import plan as planning
-from evojax_prune.engine.members import activity
-from evojax_prune.engine.problem import prepare
+from evojax_prune.engine.fold import make_fold
+from evojax_prune.engine.plan import plan
 from experiments.ceiling import measure
 from experiments.contenders import CONTENDERS, Case
 
@@ -120,15 +120,14 @@ def rates(case: Case, names: list[str], repeats: int) -> dict[str, list[float]]:
 
 def work_of(case: Case) -> tuple[float, float]:
     """Mean operations and bytes of a member's epoch by the paths that the engine chooses."""
-    problem = prepare(case.splits, case.head, 0, case.params)
-    actives = activity(case.masks)
-    choices = planning.plan(problem, actives, case.protocol, "auto")
-    pairs = [
-        planning.epoch_work(problem, active, case.protocol, choice.path, choice.form, scored=False)
-        for active, choice in zip(actives, choices, strict=True)
+    fold = make_fold(case.splits, case.head, params=case.params)
+    actives = [active_parts(case.masks, row) for row in range(len(case.masks))]
+    path, forms = plan(fold, actives, case.protocol)
+    costs = [
+        path.cost(fold, active, case.protocol, form, scored=False)
+        for active, form in zip(actives, forms, strict=True)
     ]
-    flops, moved = np.mean(pairs, axis=0)
-    return float(flops), float(moved)
+    return float(np.mean([c.flops for c in costs])), float(np.mean([c.bytes for c in costs]))
 
 
 def measure_case(

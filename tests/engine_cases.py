@@ -45,3 +45,9 @@ def make_masks(head: HeadSpec, mode: str, grain: str = "neurons", seed: int = 0)
         ]
     )
     return decode(genomes, head, mode, grain)
+
+
+def way(words: str) -> dict[str, str | None]:
+    """Arguments of ``fit_population`` for an engine and a form, as in ``"xla dual workers"``."""
+    engine, _, form = words.partition(" ")
+    return {"engine": engine, "form": form or None}

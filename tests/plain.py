@@ -58,6 +58,7 @@ def fit_plain(
     x, y = splits.train.x, splits.train.y
     layers = _layer_masks(masks, member)
     units = [np.asarray(u[member], np.float32) for u in masks.units]
+    smoothing = np.float32(protocol.label_smoothing)
 
     def loss(params: Params, x: jax.Array, y: jax.Array) -> jax.Array:
         for i in range(len(head.hidden) + 1):
@@ -67,8 +68,8 @@ def fit_plain(
                 x = x + layer["bias"][None]
             if i < len(units):
                 x = jax.nn.relu(x) * units[i][None]
-        log_p = jax.nn.log_softmax(x)
-        return -jnp.take_along_axis(log_p, y[:, None], 1).mean()
+        target = (1 - smoothing) * jax.nn.one_hot(y, head.classes) + smoothing / head.classes
+        return -(target * jax.nn.log_softmax(x)).sum(1).mean()
 
     @jax.jit
     def step(params, velocity, rate, x, y):

@@ -34,7 +34,7 @@ def keras() -> Any:
 def network(keras: Any) -> Iterator[Any]:
     """MobileNet with random weights: the smallest of keras.applications."""
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-        model = keras_networks._build(keras, NAME, backbones.KERAS[NAME], SIZE)
+        model = keras_networks._build(keras, backbones.KERAS[NAME], SIZE)
         random = np.random.default_rng(0)
         model.set_weights(
             [random.normal(1, 0.3, w.shape).astype("f4") / w.size**0.5 + (w.ndim == 1) * 0.5
@@ -113,7 +113,7 @@ def test_a_network_is_built_as_for_its_imagenet_weights(keras: Any) -> None:
     """EfficientNet divides by the root of the standard deviation with these weights only."""
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
         known = backbones.KERAS["efficientnetb0"]
-        model = keras_networks._build(keras, "efficientnetb0", known, 32)
+        model = keras_networks._build(keras, known, 32)
     scales = [layer.scale for layer in model.layers if type(layer).__name__ == "Rescaling"]
     assert len(scales) == 2
     np.testing.assert_allclose(np.square(scales[1]), 1 / np.array([0.229, 0.224, 0.225]))

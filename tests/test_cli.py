@@ -12,12 +12,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from evojax_prune.cli import config
 from evojax_prune.cli import flags as cli
-from evojax_prune.cli.config import RunConfig
 from evojax_prune.core import protocol
 from evojax_prune.core.errors import UserError
 from evojax_prune.core.mode import MODES, ModeName
+from evojax_prune.report.writers import settings_text
+from evojax_prune.run import config, settings_file
+from evojax_prune.run.config import RunConfig
 
 
 def refusal(*args: str) -> str:
@@ -76,7 +77,7 @@ def test_the_paper_preset_is_the_reference(mode: str, evaluations: int) -> None:
     parsed = cli.parse(["--protocol", "paper", "--mode", mode])
     assert (parsed.population, parsed.evaluations) == (30, evaluations)
     assert parsed.selection == "test"
-    assert parsed.search_protocol.protocol() == parsed.final_protocol.protocol() == protocol.PAPER
+    assert parsed.search_protocol == parsed.final_protocol == protocol.PAPER
 
 
 def test_options_of_an_evosax_algorithm(file: Path) -> None:
@@ -107,7 +108,7 @@ def test_what_is_written_repeats_the_run(file: Path) -> None:
             "7",
         ]
     )
-    file.write_text(cli.dump(parsed))
+    file.write_text(settings_text(parsed.repeatable()))
     assert cli.parse(["--config", str(file)]) == parsed
 
 
@@ -117,7 +118,7 @@ def test_paths_are_written_so_that_they_hold_elsewhere(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "images").mkdir()
     parsed = cli.parse(["--dataset", "images", "--data-dir", "tfds"])
-    settings = yaml.safe_load(cli.dump(parsed))
+    settings = yaml.safe_load(settings_text(parsed.repeatable()))
     assert settings["dataset"] == str(tmp_path / "images")
     assert settings["data_dir"] == str(tmp_path / "tfds")
 
@@ -187,7 +188,7 @@ def test_an_empty_file_changes_nothing(file: Path) -> None:
 def test_help_is_quick_grouped_and_complete() -> None:
     """Within 2 seconds, without JAX; every option with its default."""
     program = (
-        "import sys; from evojax_prune.run.main import main\n"
+        "import sys; from evojax_prune.cli.main import main\n"
         "try: main(['--help'])\n"
         "finally: assert not {'jax', 'flax', 'keras', 'sklearn'} & sys.modules.keys()"
     )
@@ -201,28 +202,43 @@ def test_help_is_quick_grouped_and_complete() -> None:
     for group in config.GROUPS:
         assert " ".join((group.__doc__ or "").split()[:4]) in done.stdout
     for name, field in RunConfig.model_fields.items():
-        if not isinstance(field.default, config.ProtocolOptions):
+        if not isinstance(field.default, protocol.Protocol):
             assert f"--{name.replace('_', '-')}" in done.stdout
     assert done.stdout.count("(default: ") >= len(RunConfig.model_fields)
     assert "nats" in done.stdout
 
 
-def test_the_options_of_a_protocol_are_the_trainers() -> None:
-    fields = {f.name for f in dataclasses.fields(protocol.Protocol)}
-    assert set(config.ProtocolOptions.model_fields) == fields
-    assert RunConfig().search_protocol.protocol() == protocol.SEARCH
-    assert RunConfig().final_protocol.protocol() == protocol.PAPER
+def test_a_partly_given_protocol_is_completed() -> None:
+    made = RunConfig(search_protocol={"epochs": 7}, final_protocol={"epochs": 9})
+    assert made.search_protocol == dataclasses.replace(protocol.SEARCH, epochs=7)
+    assert made.final_protocol == dataclasses.replace(protocol.PAPER, epochs=9)
+    paper = RunConfig(protocol="paper", search_protocol={"epochs": 7})
+    assert paper.search_protocol == dataclasses.replace(protocol.PAPER, epochs=7)
+
+
+def test_what_the_method_does_not_read_is_refused() -> None:
+    for more in ({"strategy": "SNES"}, {"children": 4}, {"finalists": 2}, {"evaluations": 300}):
+        with pytest.raises(ValueError, match="does nothing without --method search"):
+            RunConfig(method="sensitivity", **more)
+    with pytest.raises(ValueError, match="does nothing without --method sensitivity"):
+        RunConfig(p=1.0)
+
+
+def test_a_truth_value_is_not_a_number() -> None:
+    for name in ("seed", "evaluations", "image_size", "selection_fraction"):
+        with pytest.raises(ValueError, match="expected a number"):
+            RunConfig(**{name: True})
 
 
 def test_every_option_is_described() -> None:
-    for model in (RunConfig, config.ProtocolOptions):
-        for name, field in model.model_fields.items():
+    for fields in (RunConfig.model_fields, settings_file.PROTOCOL):
+        for name, field in fields.items():
             assert field.description, name
 
 
 def test_the_groups_hold_every_option_once() -> None:
-    own = [name for group in config.GROUPS for name in group.__annotations__ if name[0] != "_"]
-    assert sorted(n for n in own if n != "model_config") == sorted(RunConfig.model_fields)
+    own = [name for group in config.GROUPS for name in group.model_fields]
+    assert sorted(own) == sorted(RunConfig.model_fields)
 
 
 def test_the_modes_are_those_of_the_core() -> None:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+import socket
+import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from evojax_prune import data as source
 from evojax_prune.core.errors import UserError
-from evojax_prune.data import identify, load_images
+from evojax_prune.data import ImageDataset, LoadOptions, identify
 
 
 def paint(path: Path, level: int = 0) -> None:
@@ -45,8 +49,10 @@ def parted(tmp_path: Path) -> Path:
     return tmp_path / "pets"
 
 
-def load(folder: Path, **options: object):
-    return load_images(str(folder), **options)
+def load(folder: Path | str, **options: Any) -> ImageDataset:
+    data = source.load(str(folder), LoadOptions(**options))
+    assert isinstance(data, ImageDataset)
+    return data
 
 
 def test_one_folder(single: Path) -> None:
@@ -130,7 +136,7 @@ def test_identity_follows_the_content(parted: Path, tmp_path: Path) -> None:
     (moved / "train" / "cat").rename(moved / "train" / "bird")
     (moved / "test" / "cat").rename(moved / "test" / "bird")
     assert identify(str(moved))["test"] != first["test"]
-    assert identify(str(moved), skip_unreadable=True) != identify(str(moved))
+    assert identify(str(moved), LoadOptions(skip_unreadable=True)) != identify(str(moved))
 
 
 def test_real_folder(shared_data: Path) -> None:
@@ -145,14 +151,17 @@ def test_real_folder(shared_data: Path) -> None:
 # Bad input
 
 
-def refused(folder: Path, pattern: str, **options: object) -> None:
+def refused(folder: Path, pattern: str, **options: Any) -> None:
     with pytest.raises(UserError, match=pattern) as caught:
         load(folder, **options)
     assert "\n" not in str(caught.value)
 
 
 def test_missing_folder(tmp_path: Path) -> None:
-    refused(tmp_path / "nothing", "there is no image folder")
+    refused(
+        tmp_path / "nothing",
+        "nothing' is not there, expected digits, a features file .* or a TensorFlow Datasets name",
+    )
 
 
 def test_empty_folder(tmp_path: Path) -> None:
@@ -225,7 +234,10 @@ def test_skip_unreadable(parted: Path, caplog: pytest.LogCaptureFixture) -> None
     assert data.splits["train"].labels.tolist() == [0, 0, 0, 1, 1]
     assert len(list(data.splits["train"].images())) == 5
     assert "2 unreadable files left out" in caplog.text
-    assert data.splits["train"].identity == identify(str(parted), skip_unreadable=True)["train"]
+    assert (
+        data.splits["train"].identity
+        == identify(str(parted), LoadOptions(skip_unreadable=True))["train"]
+    )
 
 
 def test_skipping_may_leave_too_few(parted: Path) -> None:
@@ -234,14 +246,47 @@ def test_skipping_may_leave_too_few(parted: Path) -> None:
     refused(parted, r"class 'cat' \(1\)", skip_unreadable=True)
 
 
+def test_class_names_are_names(single: Path) -> None:
+    (single / "cat").rename(single / " ")
+    refused(single, "pets: the name of class 0 is empty")
+
+
+def test_what_is_not_a_regular_file(parted: Path, caplog: pytest.LogCaptureFixture) -> None:
+    cats = parted / "train" / "cat"
+    for i in range(3):
+        paint(cats / f"more{i}.png")
+    os.mkfifo(cats / "pipe.png")
+    (cats / "device.png").symlink_to("/dev/zero")
+    (cats / "gone.png").symlink_to("nowhere")
+    began = time.monotonic()
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(cats / "socket.png"))
+        refused(
+            parted, r"device.png cannot be read as an image \(it is a device, expected .* file\)"
+        )
+        with pytest.raises(UserError, match="it is a device"):
+            identify(str(parted))
+        data = load(parted, skip_unreadable=True)
+    names = ("device", "gone", "pipe", "socket")
+    assert data.skipped == tuple(f"train/cat/{name}.png" for name in names)
+    assert data.splits["train"].labels.tolist() == [0] * 6 + [1] * 3
+    assert time.monotonic() - began < 5
+    assert "4 unreadable files left out" in caplog.text
+
+
+def test_a_name_that_no_file_can_have() -> None:
+    for name in ("a" * 5000, "/x\0y", ""):
+        refused(Path(name) if name else Path("/dev/null"), "expected digits, a features file")
+
+
 def test_groups_pattern_is_checked_early(parted: Path) -> None:
-    refused(parted, "matches nothing", groups="hand(.)")
-    refused(parted, "no regular expression", groups="(")
+    refused(parted, "matches none of", groups="hand(.)")
+    refused(parted, "is not a regular expression", groups="(")
     load(parted, groups=r"(train|test)/.*?(\d)")
 
 
 def test_digits_are_rgb() -> None:
-    data = load_images("digits")
+    data = load("digits")
     split = data.splits["all"]
     assert (data.name, len(split), len(data.classes)) == ("digits", 1797, 10)
     assert identify("digits") == {"all": split.identity}
@@ -250,4 +295,4 @@ def test_digits_are_rgb() -> None:
     assert images.dtype == np.uint8
     assert images.max() == 255
     with pytest.raises(UserError, match="needs file names"):
-        load_images("digits", groups="(.)")
+        load("digits", groups="(.)")

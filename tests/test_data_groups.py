@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from evojax_prune.core.errors import UserError
-from evojax_prune.data import group_names, load_images
-from evojax_prune.data.splitting.groups import check_overlap
+from evojax_prune.data import ImageDataset, group_names, load
+from evojax_prune.data.splitting.groups import check_overlap, tell_groups
 
 
 def test_captures_are_joined() -> None:
@@ -25,8 +25,37 @@ def test_capture_that_took_no_part_is_empty() -> None:
     assert group_names(["a/1.png", "b/2.png"], r"(a)?/(\d)").tolist() == ["a1", "2"]
 
 
-def test_one_group_a_hand(shared_data: Path) -> None:
-    data = load_images(str(shared_data / "rps28"))
+EYES = ["a/1_left.png", "a/1_right.png", "b/2_left.png", "b/2_right.png", "b/control.png"]
+
+
+def test_a_named_group_decides() -> None:
+    joined = group_names(EYES, r"(\d+)_(left|right)|([^/]+)$")
+    assert joined.tolist() == ["1left", "1right", "2left", "2right", "control.png"]
+    named = group_names(EYES, r"(?P<group>\d+)_(left|right)|[^/]+$")
+    assert named.tolist() == ["1", "1", "2", "2", "control.png"]
+    assert group_names(EYES, r"(?P<group>.)/(?P<eye>.)").tolist() == ["a", "a", "b", "b", "b"]
+
+
+def test_groups_are_told(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO", "evojax_prune"):
+        tell_groups({"train": np.array(["a", "b", "b"]), "test": np.array(["c", "b", "a"])})
+    assert caplog.messages == [
+        "3 groups of 6 rows, the largest: 'b' (3 rows), 'a' (2 rows), 'c' (1 rows)"
+    ]
+
+
+def test_groups_of_one_are_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    tell_groups({"all": group_names(EYES, r"(\d+)_(left|right)|([^/]+)$")})
+    assert "5 of 5 rows are a group of their own" in caplog.text
+    assert "(?P<group>...)" in caplog.text
+    caplog.clear()
+    tell_groups({"all": group_names(EYES, r"(?P<group>\d+)_(left|right)|[^/]+$")})
+    assert not caplog.text
+
+
+def test_one_group_per_hand(shared_data: Path) -> None:
+    data = load(str(shared_data / "rps28"))
+    assert isinstance(data, ImageDataset)
     found = {
         name: np.unique(group_names(split.paths, r"(train|test)/.*?(\d\d)")).tolist()
         for name, split in data.splits.items()
@@ -40,9 +69,11 @@ def test_one_group_a_hand(shared_data: Path) -> None:
 @pytest.mark.parametrize(
     ("pattern", "message"),
     [
-        ("z", "'z' matches nothing in 2 image paths, .* such as 'a/1.png'"),
+        ("z", "'z' matches none of 2 image paths, .* such as 'a/1.png'"),
         ("a", "'a' does not match 1 of 2 image paths, .* such as 'b/1.png'"),
-        ("(", "is no regular expression"),
+        ("(", r"--groups '\(' is not a regular expression"),
+        ("(" * 5000 + ")" * 5000, "is not a regular expression"),
+        ("a{" + "9" * 50 + "}", "is not a regular expression"),
     ],
 )
 def test_bad_pattern(pattern: str, message: str) -> None:

@@ -152,6 +152,16 @@ def test_test_fraction() -> None:
     assert [len(part) for part in parts(splits)] == [63, 7, 30]
 
 
+def test_a_test_fraction_beside_a_given_test_split_is_refused() -> None:
+    y = np.tile([0, 1], 10)
+    data = table({"train": y, "test": y})
+    with pytest.raises(UserError, match="--test-fraction does nothing where a test split is given"):
+        make(data, "holdout", test_fraction=0.2)
+    make(data, "holdout", test_fraction=None)
+    one, two = (make(table({"all": y}), "holdout", test_fraction=f)[0] for f in (None, 0.2))
+    assert parts(one) == parts(two)
+
+
 def test_features_file_without_test_split() -> None:
     data = table({"train": np.repeat([0, 1], 20)})
     check_partition(data, "holdout", make(data, "holdout"))

@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from evojax_prune.core.errors import UserError
-from evojax_prune.data import dataset_kind, identify, load_images
+from evojax_prune.data import ImageDataset, LoadOptions, find_source, identify, load
 from evojax_prune.data.sources.tfds_prepared import find_prepared
 
 
@@ -53,6 +53,16 @@ def edit(folder: Path, change: Any) -> None:
     info = json.loads(path.read_text())
     change(info)
     path.write_text(json.dumps(info))
+
+
+def load_images(dataset: str, data_dir: Path, **options: Any) -> ImageDataset:
+    data = load(dataset, LoadOptions(data_dir, **options))
+    assert isinstance(data, ImageDataset)
+    return data
+
+
+def identities(dataset: str, data_dir: Path) -> dict[str, str] | None:
+    return identify(dataset, LoadOptions(data_dir))
 
 
 def refused(pattern: str, dataset: str, data_dir: Path, **options: Any) -> None:
@@ -126,7 +136,7 @@ def test_cifar10(cifar10: Path) -> None:
     assert first.shape == (32, 32, 3)
     assert first.dtype == np.uint8
     np.testing.assert_array_equal(first, again)
-    assert {name: split.identity for name, split in data.splits.items()} == identify(
+    assert {name: split.identity for name, split in data.splits.items()} == identities(
         "cifar10", cifar10
     )
     assert "tensorflow" not in sys.modules
@@ -143,8 +153,10 @@ def test_images_are_what_tfds_decodes(cifar10: Path) -> None:
 
 def test_identity_imports_nothing_heavy(cifar10: Path) -> None:
     program = (
-        "import sys; from pathlib import Path; from evojax_prune.data import identify\n"
-        f"assert set(identify('cifar10', Path({str(cifar10)!r}))) == {{'train', 'test'}}\n"
+        "import sys; from pathlib import Path\n"
+        "from evojax_prune.data import LoadOptions, identify\n"
+        f"options = LoadOptions(Path({str(cifar10)!r}))\n"
+        f"assert set(identify('cifar10', options)) == {{'train', 'test'}}\n"
         "heavy = {'tensorflow_datasets', 'tensorflow', 'keras', 'jax', 'sklearn'}\n"
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
     )
@@ -171,7 +183,7 @@ def test_tfrecord_reads_without_tensorflow(copy: Path) -> None:
 
 @pytest.mark.usefixtures("toys")
 def test_training_split_alone_is_cut_later(tmp_path: Path) -> None:
-    assert identify("toy_train", tmp_path) is None
+    assert identities("toy_train", tmp_path) is None
     data = load_images("toy_train", tmp_path)
     assert data.classes == ("dark", "light")
     split = data.splits["all"]
@@ -179,7 +191,7 @@ def test_training_split_alone_is_cut_later(tmp_path: Path) -> None:
     levels = [int(image[0, 0, 0]) for image in split.images()]
     assert sorted(levels) == list(range(12))
     assert [int(level >= 6) for level in levels] == split.labels.tolist()
-    assert identify("toy_train", tmp_path) == {"all": split.identity}
+    assert identities("toy_train", tmp_path) == {"all": split.identity}
     refused("needs file names", "toy_train", tmp_path, groups="(.)")
 
 
@@ -238,7 +250,7 @@ def test_wrong_data_dir(cifar10: Path, tmp_path: Path) -> None:
 
 def test_data_folder_given_as_data_set(cifar10: Path) -> None:
     with pytest.raises(UserError, match="--dataset cifar10 --data-dir"):
-        dataset_kind(str(cifar10 / "cifar10"))
+        identify(str(cifar10 / "cifar10"))
 
 
 def test_missing_records(copy: Path) -> None:
@@ -248,9 +260,9 @@ def test_missing_records(copy: Path) -> None:
 
 def test_truncated_records(copy: Path) -> None:
     path = copy / "cifar10" / "3.0.2" / "cifar10-test.array_record-00000-of-00001"
-    first = identify("cifar10", copy)
+    first = identities("cifar10", copy)
     path.write_bytes(path.read_bytes()[:100_000])
-    assert identify("cifar10", copy) != first
+    assert identities("cifar10", copy) != first
     refused("cannot be read", "cifar10", copy)
 
 
@@ -300,17 +312,20 @@ def test_kinds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "flowers" / "rose").mkdir(parents=True)
     make(tmp_path, "mnist/3.0.1")
+    (tmp_path / "kmnist").write_bytes(b"")
     kinds = {
         "digits": "digits",
-        "cifar10": "tfds",
-        "cifar10:3.0.2": "tfds",
-        "imagenet_resized/32x32": "tfds",
-        "flowers": "folder",
-        "./flowers": "folder",
-        "mnist": "tfds",
-        "clip.npz": "features",
+        "cifar10": "a TensorFlow Datasets name",
+        "cifar10:3.0.2": "a TensorFlow Datasets name",
+        "imagenet_resized/32x32": "a TensorFlow Datasets name",
+        "flowers": "an image folder",
+        "./flowers": "an image folder",
+        "mnist": "a TensorFlow Datasets name",
+        "clip.npz": "a features file (.npz)",
     }
-    assert {name: dataset_kind(name) for name in kinds} == kinds
+    assert {name: find_source(name).title for name in kinds} == kinds
     for path in ("./nothing", "/nothing", "../no such folder", "~/nothing/"):
-        with pytest.raises(UserError, match="there is no image folder"):
-            dataset_kind(path)
+        with pytest.raises(UserError, match="is not there, expected digits, a features file"):
+            find_source(path)
+    with pytest.raises(UserError, match="'kmnist' is a file, expected digits, a features file"):
+        find_source("kmnist")

@@ -1,9 +1,8 @@
-"""One thread a product inside, what was there before outside."""
+"""One thread per product inside, what was there before outside."""
 
 import pytest
 
-from evojax_prune.engine import blas
-from evojax_prune.engine.workers import run_queue
+from evojax_prune.engine import run_queue, workers
 
 threadpoolctl = pytest.importorskip("threadpoolctl")
 
@@ -32,5 +31,5 @@ def test_an_error_restores_the_threads(three_threads):
 
 
 def test_the_engine_runs_without_threadpoolctl(monkeypatch):
-    monkeypatch.setattr(blas, "_controller", lambda: None)
+    monkeypatch.setattr(workers, "_controller", lambda: None)
     assert run_queue([1, 2], lambda job: -job, float, workers=2) == [-1, -2]

@@ -34,7 +34,8 @@ fits = fit_population(
     FeatureSplits(part, part, part, ("a", "b", "c")),
     Protocol(epochs=2),
     head=spec,
-    engine="workers-primal",
+    engine="xla",
+    form="primal",
 )
 found = sum("cache_hits" in hit for hit in hits)
 print(json.dumps({"programs": fits.report.programs, "hits": found, "loss": fits.loss.tolist()}))
@@ -43,7 +44,7 @@ print(json.dumps({"programs": fits.report.programs, "hits": found, "loss": fits.
 IMPORT = """
 import sys
 import evojax_prune.engine, experiments.engine_speed, experiments.engine_curves
-heavy = {"scipy", "pandas", "pydantic", "tyro", "evosax", "keras", "torch", "sklearn", "matplotlib",
+heavy = {"scipy", "pandas", "tyro", "evosax", "keras", "torch", "sklearn", "matplotlib",
          "tensorflow_datasets", "PIL", "safetensors"}
 print(*sorted(heavy & sys.modules.keys()))
 """

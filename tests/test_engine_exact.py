@@ -7,10 +7,13 @@ import functools
 
 import jax
 import numpy as np
+import optax
 import pytest
-from engine_cases import make_head, make_masks, make_splits
+import scipy.special
+from engine_cases import make_head, make_masks, make_splits, way
 from plain import fit_plain
 
+from evojax_prune.core.forward import jax_row_losses
 from evojax_prune.core.head import head_spec, init_params
 from evojax_prune.core.masks import dense_masks, kernel_masks
 from evojax_prune.core.protocol import Protocol
@@ -24,7 +27,7 @@ NATIVE = [
     pytest.param(
         name, marks=pytest.mark.skipif(not native.available(), reason=native.why_unavailable())
     )
-    for name in ("native-dual", "native-primal")
+    for name in ("native dual", "native primal")
 ]
 
 
@@ -38,7 +41,7 @@ def reference(mode: str, grain: str):
 def assert_equals_plain(mode: str, grain: str, engine: str, **options: object) -> None:
     head, masks, plain = reference(mode, grain)
     fits = fit_population(
-        masks, SPLITS, PROTOCOL, head=head, engine=engine, return_params=True, **options
+        masks, SPLITS, PROTOCOL, head=head, return_params=True, **way(engine), **options
     )
     initial = init_params(head, 0)
     np.testing.assert_allclose(fits.loss, [p.best_loss for p in plain], rtol=1e-5)
@@ -62,12 +65,12 @@ def test_native_equals_plain(mode, engine):
 @pytest.mark.parametrize(
     ("mode", "engine"),
     [
-        ("features", "workers-dual"),
-        ("fc2", "workers-primal"),
-        ("both", "workers-dual"),
-        ("both", "workers-optax"),
-        ("features", "vmap-dual"),
-        ("both", "vmap-primal"),
+        ("features", "xla dual"),
+        ("fc2", "xla primal"),
+        ("both", "xla dual"),
+        ("both", "optax"),
+        ("features", "xla dual side-by-side"),
+        ("both", "xla primal side-by-side"),
     ],
 )
 def test_xla_equals_plain(mode, engine):
@@ -75,13 +78,13 @@ def test_xla_equals_plain(mode, engine):
 
 
 @pytest.mark.parametrize(
-    ("mode", "engine"), [("features", "auto"), ("fc1", "vmap-dual"), ("both", "workers-optax")]
+    ("mode", "engine"), [("features", "auto"), ("fc1", "xla dual side-by-side"), ("both", "optax")]
 )
 def test_connections_equal_plain(mode, engine):
     assert_equals_plain(mode, "connections", engine)
 
 
-@pytest.mark.parametrize("engine", [*NATIVE, "workers-dual"])
+@pytest.mark.parametrize("engine", [*NATIVE, "xla dual"])
 @pytest.mark.parametrize(
     "change",
     [{"nesterov": False}, {"momentum": 0.0}, {"restore_best": False, "patience": 0}],
@@ -92,7 +95,7 @@ def test_variants_of_sgd_equal_plain(engine, change):
     head = make_head("fc1", SPLITS)
     masks = make_masks(head, "fc1")[:2]
     plain = [fit_plain(masks, m, SPLITS, protocol, head) for m in range(2)]
-    fits = fit_population(masks, SPLITS, protocol, head=head, engine=engine, return_params=True)
+    fits = fit_population(masks, SPLITS, protocol, head=head, **way(engine), return_params=True)
     np.testing.assert_allclose(fits.loss, [p.best_loss for p in plain], rtol=1e-5)
     for m in range(2):
         jax.tree.map(
@@ -102,7 +105,52 @@ def test_variants_of_sgd_equal_plain(engine, change):
         )
 
 
-@pytest.mark.parametrize("engine", [*NATIVE, "workers-dual"])
+@pytest.mark.parametrize("smoothing", [0.1, 0.9])
+@pytest.mark.parametrize(
+    "engine", [*NATIVE, "xla dual", "xla primal", "xla dual side-by-side", "optax"]
+)
+def test_label_smoothing_equals_plain(engine, smoothing):
+    """Of the training loss and the weights; the scores are those of the bare labels."""
+    protocol = dataclasses.replace(PROTOCOL, epochs=6, label_smoothing=smoothing)
+    head = make_head("fc1", SPLITS)
+    masks = make_masks(head, "fc1")[:2]
+    plain = [fit_plain(masks, m, SPLITS, protocol, head) for m in range(2)]
+    fits = fit_population(masks, SPLITS, protocol, head=head, return_params=True, **way(engine))
+    np.testing.assert_allclose(fits.loss, [p.best_loss for p in plain], rtol=1e-5)
+    for m in range(2):
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, atol=5e-6, rtol=1e-4),
+            fits.params[m],
+            plain[m].params,
+        )
+        losses = optax.softmax_cross_entropy_with_integer_labels(
+            plain[m].logits(SPLITS.test.x, masks, m, head), SPLITS.test.y
+        )
+        np.testing.assert_allclose(fits.cross_entropy["test"][m], losses.mean(), rtol=1e-4)
+
+
+def test_a_smoothed_loss_equals_optax():
+    rng = np.random.default_rng(0)
+    logits, y = rng.normal(0, 5, (50, 7)).astype(np.float32), rng.integers(0, 7, 50)
+    for smoothing in (0.0, 0.3, 0.99):
+        target = optax.smooth_labels(jax.nn.one_hot(y, 7), smoothing)
+        losses = jax_row_losses(logits, y, np.float32(smoothing))
+        np.testing.assert_allclose(losses, optax.softmax_cross_entropy(logits, target), 1e-6, 2e-6)
+        exact = logits.astype(np.float64)
+        exact = scipy.special.log_softmax(exact, 1) * np.asarray(target, np.float64)
+        np.testing.assert_allclose(losses, -exact.sum(1), 1e-6, 2e-6)
+
+
+def test_another_smoothing_compiles_nothing():
+    head = make_head("fc1", SPLITS)
+    for smoothing, new in ((0.1, None), (0.2, 0), (0.3, 0)):
+        protocol = Protocol(epochs=1, label_smoothing=smoothing)
+        for engine in ("xla primal", "optax"):
+            fits = fit_population(dense_masks(head), SPLITS, protocol, head=head, **way(engine))
+            assert new is None or fits.report.programs == new
+
+
+@pytest.mark.parametrize("engine", [*NATIVE, "xla dual"])
 @pytest.mark.parametrize(("rows", "classes", "hidden"), [(20, 2, (8,)), (97, 1000, (9, 7, 5))])
 def test_sizes(engine, rows, classes, hidden):
     """One and three hidden layers, 2 and 1000 classes, fewer rows than a batch, a short batch."""
@@ -111,7 +159,7 @@ def test_sizes(engine, rows, classes, hidden):
     masks = decode(np.random.default_rng(1).random((1, 13)) < 0.6, head, "features")
     protocol = dataclasses.replace(PROTOCOL, epochs=5)
     plain = fit_plain(masks, 0, splits, protocol, head)
-    fits = fit_population(masks, splits, protocol, head=head, engine=engine)
+    fits = fit_population(masks, splits, protocol, head=head, **way(engine))
     np.testing.assert_allclose(fits.loss[0], plain.best_loss, rtol=1e-5)
 
 
@@ -121,8 +169,8 @@ def test_long_epochs_renew_the_scaled_velocity():
     head = head_spec("features", 6, 3, (4,))
     protocol = Protocol(epochs=2, batch_size=1, learning_rate=1e-3, momentum=0.5)
     plain = fit_plain(dense_masks(head), 0, splits, protocol, head)
-    for engine in ("workers-dual", "workers-primal"):
-        fits = fit_population(dense_masks(head), splits, protocol, head=head, engine=engine)
+    for engine in ("xla dual", "xla primal"):
+        fits = fit_population(dense_masks(head), splits, protocol, head=head, **way(engine))
         np.testing.assert_allclose(fits.loss[0], plain.best_loss, rtol=1e-5)
 
 

@@ -13,7 +13,8 @@ import numpy as np
 from engine_cases import make_head, make_masks, make_splits
 
 from evojax_prune.core.protocol import Protocol
-from evojax_prune.engine import fit_population, plan
+from evojax_prune.engine import fit_population
+from evojax_prune.engine.xla import path
 
 PROGRAM = """
 import json, sys
@@ -21,19 +22,22 @@ import jax
 port, rank, out = sys.argv[1:]
 jax.distributed.initialize(f"127.0.0.1:{port}", num_processes=2, process_id=int(rank))
 from engine_cases import make_head, make_masks, make_splits
-from evojax_prune.engine import fit_population, plan
 from evojax_prune.core.protocol import Protocol
-plan.BLOCKS = (1,)
+from evojax_prune.engine import fit_population
+from evojax_prune.engine.xla import path
+path.BLOCKS = (1,)
 splits = make_splits()
 head = make_head("both", splits)
 protocol = Protocol(epochs=4, learning_rate=1e-2)
-fits = fit_population(make_masks(head, "both"), splits, protocol, head=head, engine="vmap-dual")
+fits = fit_population(
+    make_masks(head, "both"), splits, protocol, head=head, engine="xla", form="dual side-by-side"
+)
 json.dump([fits.loss.tolist(), fits.accuracy["test"].tolist()], open(out, "w"))
 """
 
 
 def test_two_processes_equal_one(tmp_path, monkeypatch):
-    monkeypatch.setattr(plan, "BLOCKS", (1,))
+    monkeypatch.setattr(path, "BLOCKS", (1,))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
@@ -54,6 +58,13 @@ def test_two_processes_equal_one(tmp_path, monkeypatch):
     splits = make_splits()
     head = make_head("both", splits)
     protocol = Protocol(epochs=4, learning_rate=1e-2)
-    one = fit_population(make_masks(head, "both"), splits, protocol, head=head, engine="vmap-dual")
+    one = fit_population(
+        make_masks(head, "both"),
+        splits,
+        protocol,
+        head=head,
+        engine="xla",
+        form="dual side-by-side",
+    )
     np.testing.assert_allclose(first[0], one.loss, rtol=1e-6)
     np.testing.assert_array_equal(first[1], one.accuracy["test"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import dataclasses
 import itertools
+from types import SimpleNamespace
 
 import hypothesis.strategies as st
 import jax
@@ -15,6 +16,8 @@ from hypothesis import HealthCheck, given, settings
 
 from evojax_prune.core.protocol import Protocol
 from evojax_prune.engine import native
+from evojax_prune.engine.batches import epoch_order
+from evojax_prune.engine.native import training
 
 pytestmark = pytest.mark.skipif(not native.available(), reason=native.why_unavailable())
 examples = settings(
@@ -109,11 +112,18 @@ def run_jax(problem: Problem, protocol: Protocol):
     return losses, history
 
 
+def smooth_targets(problem: Problem, smoothing: float) -> np.ndarray:
+    """Targets ``float64 [N, C]``."""
+    classes = problem.layers[-1][0].shape[1]
+    return (1 - smoothing) * np.eye(classes)[problem.y] + smoothing / classes
+
+
 def run_float64(problem: Problem, protocol: Protocol) -> list[float]:
     """Losses of every epoch by hand-written backpropagation in float64."""
     layers = [[a.astype(np.float64) for a in layer if a is not None] for layer in problem.layers]
     velocity = [[np.zeros_like(a) for a in layer] for layer in layers]
     losses, t, m = [], 0, protocol.momentum
+    targets = smooth_targets(problem, protocol.label_smoothing)
     for order in problem.order:
         total = 0.0
         for i in range(0, len(order), protocol.batch_size):
@@ -125,11 +135,8 @@ def run_float64(problem: Problem, protocol: Protocol) -> list[float]:
             z = acts.pop()
             top = z.max(1, keepdims=True)
             p = np.exp(z - top)
-            picked = np.arange(len(rows)), problem.y[rows]
-            total += (np.log(p.sum(1)) + top[:, 0] - z[picked]).sum()
-            g = p / p.sum(1, keepdims=True)
-            g[picked] -= 1.0
-            g /= len(rows)
+            total += (np.log(p.sum(1)) + top[:, 0] - (targets[rows] * z).sum(1)).sum()
+            g = (p / p.sum(1, keepdims=True) - targets[rows]) / len(rows)
             lr = protocol.learning_rate / (1 + protocol.decay * t)
             for layer, v, a in zip(layers[::-1], velocity[::-1], acts[::-1], strict=True):
                 grads = [a.T @ g, g.sum(0)][: len(layer)]
@@ -200,6 +207,46 @@ def test_losses_equal_float64_program(case):
     if max(expected) < 3 * np.log(problem.layers[-1][0].shape[1]):  # else it is diverging: chaos
         np.testing.assert_allclose(state.losses, expected, rtol=2e-5, atol=1e-6)
     assert [k.shape for k, _ in layers] == [k.shape for k, _ in problem.layers]
+
+
+@settings(examples, max_examples=60)
+@given(
+    st.integers(2, 40),
+    st.floats(0, 0.999),
+    st.sampled_from([1, 7, 32]),
+    st.booleans(),
+    st.integers(0, 2**16),
+)
+def test_smoothed_losses_equal_float64_program(classes, smoothing, batch, dual, seed):
+    problem = make_problem((13, 21, classes), rows=45, epochs=5, seed=seed)
+    protocol = Protocol(
+        epochs=5, batch_size=batch, learning_rate=3e-3, patience=0, label_smoothing=smoothing
+    )
+    state, _ = run_native(problem, protocol, dual=dual)
+    np.testing.assert_allclose(state.losses, run_float64(problem, protocol), rtol=2e-5)
+
+
+@pytest.mark.parametrize("dual", [False, True])
+@pytest.mark.parametrize("classes", [2, 5, 16, 23])
+def test_smoothed_loss_equals_keras(dual, classes, monkeypatch):
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    keras = pytest.importorskip("keras")
+    problem = make_problem((30, 40, classes), rows=60, epochs=1)
+    protocol = dataclasses.replace(LONG, epochs=1, batch_size=60, label_smoothing=0.2)
+    state, _ = run_native(problem, protocol, dual=dual)
+    loss = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.2)
+    logits = np.asarray(forward(problem.layers, problem.x))
+    expected = float(loss(np.eye(classes, dtype=np.float32)[problem.y], logits))
+    assert state.losses == pytest.approx([expected], rel=1e-5)
+
+
+@pytest.mark.parametrize("dual", [False, True])
+def test_smoothed_loss_stays_nan(dual):
+    problem = make_problem((30, 40, 4), rows=90, epochs=12)
+    protocol = Protocol(epochs=12, learning_rate=1e25, label_smoothing=0.1)
+    state, _ = run_native(problem, protocol, dual=dual)
+    assert np.isnan(state.losses[-1])
+    assert not np.isnan(state.best_loss)
 
 
 @pytest.mark.parametrize("dual", [False, True])
@@ -318,6 +365,65 @@ def test_threads_train_members_of_their_own():
         assert all(job.result()[0].losses == alone for job in jobs)
 
 
+def numpy_scores(layers, x, y):
+    z = np.asarray(forward(layers, x), np.float64)
+    losses = np.log(np.exp(z - z.max(1, keepdims=True)).sum(1)) + z.max(1) - z[np.arange(len(y)), y]
+    return (z.argmax(1) == y).sum(), losses.sum()
+
+
+@settings(examples, max_examples=60)
+@given(cases(), st.integers(1, 70))
+def test_scores_equal_numpy(case, rows):
+    problem, protocol, _ = case
+    state, layers = run_native(problem, protocol, dual=False)
+    rng = np.random.default_rng(rows)
+    x = rng.random((rows, problem.x.shape[1]), np.float32)
+    y = rng.integers(0, problem.layers[-1][0].shape[1], rows).astype(np.int32)
+    right, cross_entropy = native.score(state, x, y)
+    expected = numpy_scores(layers, x, y)
+    assert abs(right - expected[0]) <= 1  # a tie may fall either way by rounding
+    assert cross_entropy == pytest.approx(expected[1], rel=1e-4, abs=1e-6)
+
+
+@pytest.mark.parametrize("classes", [4, 30])
+def test_scores_of_nothing_and_of_nan(classes):
+    problem = make_problem((20, 16, classes), rows=50, epochs=1)
+    state = native.init_state(problem.layers, rows=50, dual=False)
+    assert native.score(state, problem.x[:0], problem.y[:0]) == (0.0, 0.0)
+    right, cross_entropy = native.score(state, np.full_like(problem.x, np.nan), problem.y)
+    assert right == (problem.y == 0).sum()  # NumPy's argmax takes the first NaN
+    assert np.isnan(cross_entropy)
+
+
+def test_scoring_refuses_wrong_arrays():
+    problem = make_problem((10, 8, 3), rows=30, epochs=1)
+    state = native.init_state(problem.layers, rows=30, dual=False)
+    with pytest.raises(ValueError, match="x has shape"):
+        native.score(state, problem.x[:, :9], problem.y)
+    with pytest.raises(ValueError, match="labels"):
+        native.score(state, problem.x, problem.y + 1)
+    with pytest.raises(ValueError, match="dual form"):
+        native.score(native.init_state(problem.layers, rows=30, dual=True), problem.x, problem.y)
+
+
+@settings(examples, max_examples=60)
+@given(st.integers(0, 70), st.integers(1, 150), st.data())
+def test_chosen_features_are_fancy_indexing(features, rows, data):
+    x = np.random.default_rng(0).random((features, rows), np.float32)
+    known = st.integers(0, features - 1)
+    chosen = np.asarray(data.draw(st.lists(known, max_size=50)) if features else [], np.int64)
+    np.testing.assert_array_equal(native.choose_features(x, chosen), x[chosen].T)
+
+
+def test_features_out_of_range_are_refused():
+    x = np.zeros((3, 5), np.float32)
+    for index in (-1, 3):
+        with pytest.raises(ValueError, match=r"in \[0, 3\)"):
+            native.choose_features(x, np.asarray([index]))
+    with pytest.raises(ValueError, match="contiguous float32"):
+        native.choose_features(x.T, np.asarray([0]))
+
+
 def test_wrong_arrays_are_refused():
     problem = make_problem((10, 8, 3), rows=30, epochs=2)
     state = native.init_state(problem.layers, rows=30, dual=False)
@@ -327,6 +433,7 @@ def test_wrong_arrays_are_refused():
         "labels": (3, problem.y + 3),
         "order": (4, problem.order + 1),
         "plain SGD": (5, dataclasses.replace(LONG, optimizer="adam")),
+        "label smoothing 1.0": (5, dataclasses.replace(LONG, label_smoothing=1.0)),
     }
     for message, (place, value) in bad.items():
         arguments = list(good)
@@ -338,3 +445,14 @@ def test_wrong_arrays_are_refused():
         native.train_epochs(dual, problem.x @ problem.x.T, None, problem.y, problem.order, LONG)
     with pytest.raises(ValueError, match="layer 1 takes 10 inputs"):
         native.init_state([problem.layers[0], problem.layers[0]], rows=30, dual=False)
+
+
+@pytest.mark.parametrize("most", [0, 2**20])
+def test_orders_of_the_path_are_those_of_every_other(monkeypatch, most):
+    """Kept in one piece or made anew for each member, by the first epoch's visits."""
+    monkeypatch.setattr(training, "TABLE_BYTES", most)
+    problem = SimpleNamespace(rows=50, seed=3)
+    orders = np.concatenate(list(training._orders(problem, Protocol(epochs=4))))
+    expected = np.stack([epoch_order(50, e, 3) for e in range(4)])
+    np.testing.assert_array_equal(expected[0][orders], expected)
+    np.testing.assert_array_equal(orders[0], np.arange(50))

@@ -7,16 +7,16 @@ import dataclasses
 import jax
 import numpy as np
 import pytest
-from engine_cases import make_head, make_masks, make_splits
+from engine_cases import make_head, make_masks, make_splits, way
 
 from evojax_prune.core.errors import UserError
 from evojax_prune.core.masks import dense_masks
 from evojax_prune.core.protocol import Protocol
 from evojax_prune.core.pruning import decode
 from evojax_prune.core.splits import FeatureSplits, Split
-from evojax_prune.engine import fit_population, native, plan, vmapped
+from evojax_prune.engine import cost, fit_population, native, run_queue
 from evojax_prune.engine.compilation import compiled_so_far
-from evojax_prune.engine.workers import run_queue
+from evojax_prune.engine.xla import path, side_by_side
 
 SPLITS = make_splits()
 PROTOCOL = Protocol(epochs=12, learning_rate=1e-2, patience=2, min_delta=0.02)
@@ -27,7 +27,7 @@ MASKS = make_masks(HEAD, "both")
 @pytest.fixture(autouse=True)
 def single_steps(monkeypatch):
     """Blocks are tested for exactness elsewhere; without them programs compile faster."""
-    monkeypatch.setattr(plan, "BLOCKS", (1,))
+    monkeypatch.setattr(path, "BLOCKS", (1,))
 
 
 def same_fits(a, b, rtol=1e-6):
@@ -59,30 +59,30 @@ def test_same_call_same_numbers():
 
 
 def test_members_do_not_depend_on_their_company():
-    together = fit_population(MASKS, SPLITS, PROTOCOL, head=HEAD, engine="vmap-dual")
-    alone = fit_population(MASKS[[1]], SPLITS, PROTOCOL, head=HEAD, engine="vmap-dual")
+    together = fit_population(MASKS, SPLITS, PROTOCOL, head=HEAD, **way("xla dual side-by-side"))
+    alone = fit_population(MASKS[[1]], SPLITS, PROTOCOL, head=HEAD, **way("xla dual side-by-side"))
     np.testing.assert_allclose(alone.loss[0], together.loss[1], rtol=1e-6)
     assert alone.epochs[0] == together.epochs[1]
 
 
 @pytest.mark.skipif(not native.available(), reason=native.why_unavailable())
-@pytest.mark.parametrize("engine", ["native-dual", "native-primal"])
+@pytest.mark.parametrize("engine", ["native dual", "native primal"])
 def test_native_members_alone_have_the_very_numbers_they_have_in_company(engine):
     splits = make_splits(rows=300, features=500)
     head = make_head("features", splits)
     masks = decode(np.random.default_rng(0).random((3, 500)) < 0.5, head, "features")
-    together = fit_population(masks, splits, PROTOCOL, head=head, engine=engine)
+    together = fit_population(masks, splits, PROTOCOL, head=head, **way(engine))
     for m in range(3):
-        alone = fit_population(masks[[m]], splits, PROTOCOL, head=head, engine=engine)
+        alone = fit_population(masks[[m]], splits, PROTOCOL, head=head, **way(engine))
         assert alone.loss[0] == together.loss[m]
         for name in together.cross_entropy:
             assert alone.cross_entropy[name][0] == together.cross_entropy[name][m]
 
 
 def test_members_stop_each_for_itself():
-    fits = fit_population(MASKS, SPLITS, PROTOCOL, head=HEAD, engine="vmap-dual")
+    fits = fit_population(MASKS, SPLITS, PROTOCOL, head=HEAD, **way("xla dual side-by-side"))
     single = [
-        fit_population(MASKS[[m]], SPLITS, PROTOCOL, head=HEAD, engine="workers-dual").epochs[0]
+        fit_population(MASKS[[m]], SPLITS, PROTOCOL, head=HEAD, **way("xla dual")).epochs[0]
         for m in range(len(MASKS))
     ]
     assert fits.epochs.tolist() == single
@@ -92,25 +92,27 @@ def test_members_stop_each_for_itself():
 def test_eight_devices_equal_one(monkeypatch):
     assert jax.device_count() == 8
     masks = MASKS[np.arange(10) % 4]
-    many = fit_population(masks, SPLITS, PROTOCOL, head=HEAD, engine="vmap-dual")
+    many = fit_population(masks, SPLITS, PROTOCOL, head=HEAD, **way("xla dual side-by-side"))
     first = jax.local_devices()[:1]
     monkeypatch.setattr(jax, "local_devices", lambda: first)
-    one = fit_population(masks, SPLITS, PROTOCOL, head=HEAD, engine="vmap-dual")
+    one = fit_population(masks, SPLITS, PROTOCOL, head=HEAD, **way("xla dual side-by-side"))
     same_fits(many, one)
 
 
 def test_member_batch_and_repacking_change_nothing(monkeypatch):
-    monkeypatch.setattr(vmapped, "EPOCHS_PER_CALL", 2)
-    monkeypatch.setattr(vmapped, "SHRINK", 2)
+    monkeypatch.setattr(side_by_side, "EPOCHS_PER_CALL", 2)
+    monkeypatch.setattr(side_by_side, "SHRINK", 2)
     first = jax.local_devices()[:1]
     monkeypatch.setattr(jax, "local_devices", lambda: first)
-    whole = fit_population(MASKS, SPLITS, PROTOCOL, head=HEAD, engine="vmap-primal")
-    parts = fit_population(MASKS, SPLITS, PROTOCOL, head=HEAD, engine="vmap-primal", member_batch=3)
+    whole = fit_population(MASKS, SPLITS, PROTOCOL, head=HEAD, **way("xla primal side-by-side"))
+    parts = fit_population(
+        MASKS, SPLITS, PROTOCOL, head=HEAD, **way("xla primal side-by-side"), member_batch=3
+    )
     same_fits(whole, parts)
 
 
 def test_out_of_memory_halves_the_portion(monkeypatch, caplog):
-    train, sizes = vmapped._train, []
+    train, sizes = side_by_side._train, []
 
     def short_of_memory(group, *rest):
         sizes.append(len(group.rows))
@@ -118,8 +120,8 @@ def test_out_of_memory_halves_the_portion(monkeypatch, caplog):
             raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory")
         return train(group, *rest)
 
-    monkeypatch.setattr(vmapped, "_train", short_of_memory)
-    fits = fit_population(MASKS, SPLITS, PROTOCOL, head=HEAD, engine="vmap-dual")
+    monkeypatch.setattr(side_by_side, "_train", short_of_memory)
+    fits = fit_population(MASKS, SPLITS, PROTOCOL, head=HEAD, **way("xla dual side-by-side"))
     assert len(fits) == 4
     assert "going on with 1 members at a time" in caplog.text
     assert max(sizes) > 1
@@ -129,16 +131,16 @@ def test_a_member_that_cannot_fit_is_a_clear_error(monkeypatch):
     def no_memory(*_):
         raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory")
 
-    monkeypatch.setattr(vmapped, "_train", no_memory)
+    monkeypatch.setattr(side_by_side, "_train", no_memory)
     with pytest.raises(UserError, match="does not fit the device's memory"):
-        fit_population(MASKS, SPLITS, PROTOCOL, head=HEAD, engine="vmap-dual")
+        fit_population(MASKS, SPLITS, PROTOCOL, head=HEAD, **way("xla dual side-by-side"))
 
 
-@pytest.mark.parametrize("engine", ["auto", "vmap-dual"])
+@pytest.mark.parametrize("engine", ["auto", "xla dual side-by-side"])
 def test_folds_train_in_one_population(engine):
     folds = fold_splits(3)
-    fits = fit_population(MASKS, folds, PROTOCOL, head=HEAD, engine=engine)
-    each = [fit_population(MASKS, f, PROTOCOL, head=HEAD, engine="workers-dual") for f in folds]
+    fits = fit_population(MASKS, folds, PROTOCOL, head=HEAD, **way(engine))
+    each = [fit_population(MASKS, f, PROTOCOL, head=HEAD, **way("xla dual")) for f in folds]
     assert len(fits.folds) == 3
     for ours, alone in zip(fits.folds, each, strict=True):
         same_fits(ours, alone, rtol=1e-5)
@@ -148,16 +150,16 @@ def test_folds_train_in_one_population(engine):
     assert fits.epochs.tolist() == sum(f.epochs for f in each).tolist()
 
 
-@pytest.mark.parametrize("engine", ["auto", "workers-dual"])
+@pytest.mark.parametrize("engine", ["auto", "xla dual"])
 def test_diverged_training_scores_nan(engine):
     wild = dataclasses.replace(PROTOCOL, learning_rate=1e30, epochs=3)
-    fits = fit_population(MASKS[[0]], SPLITS, wild, head=HEAD, engine=engine)
+    fits = fit_population(MASKS[[0]], SPLITS, wild, head=HEAD, **way(engine))
     assert np.isnan(fits.accuracy["selection"]).all()
     assert np.isnan(fits.loss).all()
 
 
-@pytest.mark.parametrize("engine", ["workers", "vmap"])
-def test_a_search_compiles_few_programs(engine):
+@pytest.mark.parametrize("placement", ["workers", "side-by-side"])
+def test_a_search_compiles_few_programs(placement):
     """Widths are padded to four levels, each of which compiles a handful of programs once."""
     rng = np.random.default_rng(0)
     head = make_head("features", SPLITS)
@@ -168,7 +170,12 @@ def test_a_search_compiles_few_programs(engine):
         genomes = rng.random((6, 40)) < rng.random((6, 1))
         masks = decode(genomes, head, "features")
         fit_population(
-            masks, SPLITS, protocol, head=head, engine=f"{engine}-dual", evaluate=("selection",)
+            masks,
+            SPLITS,
+            protocol,
+            head=head,
+            evaluate=("selection",),
+            **way(f"xla dual {placement}"),
         )
         compiled.append(compiled_so_far().programs - before)
     assert compiled[-1] <= 4 * 5
@@ -178,7 +185,7 @@ def test_adam_and_input_noise_go_through_optax():
     for change in ({"optimizer": "adam"}, {"input_noise": 0.1}):
         protocol = dataclasses.replace(PROTOCOL, epochs=3, **change)
         fits = fit_population(MASKS[[1]], SPLITS, protocol, head=HEAD)
-        assert list(fits.report.paths) == ["workers-optax"]
+        assert list(fits.report.paths) == ["optax"]
         assert np.isfinite(fits.loss).all()
 
 
@@ -231,7 +238,7 @@ def test_report_says_what_was_done():
 
 
 def test_dual_is_refused_where_the_gram_matrix_would_not_fit(monkeypatch):
-    monkeypatch.setattr(plan, "free_bytes", lambda device: 1000)
+    monkeypatch.setattr(cost, "free_bytes", lambda device: 1000)
     fits = fit_population(MASKS, SPLITS, PROTOCOL, head=HEAD)
     assert all("primal" in path for path in fits.report.paths)
 
@@ -240,14 +247,17 @@ def test_dual_is_refused_where_the_gram_matrix_would_not_fit(monkeypatch):
     ("change", "message"),
     [
         ({"engine": "fast"}, "unknown engine 'fast'; expected one of auto, native"),
-        ({"engine": "vmap-dual", "protocol": Protocol(optimizer="adam")}, "exact only for SGD"),
+        ({"engine": "xla quad"}, "unknown form 'quad' of engine 'xla'; expected .* dual, primal"),
+        ({"engine": "native workers"}, "unknown form 'workers' of engine 'native'"),
+        ({"protocol": Protocol(label_smoothing=1.0)}, "label_smoothing is 1.0, expected"),
+        ({"engine": "xla", "protocol": Protocol(optimizer="adam")}, "exact only for SGD"),
         ({"protocol": Protocol(optimizer="adamm")}, "unknown optimizer 'adamm'"),
     ],
 )
 def test_what_cannot_be_trained_exactly_is_refused(change, message):
     call = {"protocol": PROTOCOL, "engine": "auto", **change}
     with pytest.raises(UserError, match=message):
-        fit_population(MASKS, SPLITS, call["protocol"], head=HEAD, engine=call["engine"])
+        fit_population(MASKS, SPLITS, call["protocol"], head=HEAD, **way(call["engine"]))
 
 
 def test_shapes_that_do_not_fit_are_refused():

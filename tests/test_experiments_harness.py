@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from evojax_prune.methods.problem import Problem
 from experiments import (
     backbones,
     baselines,
@@ -185,7 +186,7 @@ def test_a_stopped_run_goes_on(words: list[str], monkeypatch: pytest.MonkeyPatch
         def stop(*_: object) -> None:
             raise KeyboardInterrupt
 
-        patch.setattr(runs.pipeline, "refit", stop)
+        patch.setattr(Problem, "refit", stop)
         assert models.main([*words, "--seeds", "5"]) == 130
     run = asked.run("features", 5)
     assert run.result["search"]["resumed"] == 9

@@ -15,13 +15,13 @@ from PIL import Image
 import evojax_prune
 from evojax_prune.core.errors import UserError
 from evojax_prune.features import backbones, extract
-from evojax_prune.features.backbones.backbone import Backbone
+from evojax_prune.features.backbones import Extractor
 from evojax_prune.features.progress import counting
 
 SIZE = 32
 
 
-def means(size: int = SIZE, scale: float = 1.0) -> Backbone:
+def means(size: int = SIZE, scale: float = 1.0) -> Extractor:
     """A backbone whose features are the mean of each channel."""
 
     def apply(images: np.ndarray) -> jnp.ndarray:
@@ -29,7 +29,7 @@ def means(size: int = SIZE, scale: float = 1.0) -> Backbone:
         assert images.dtype == np.uint8
         return jnp.asarray(images.mean((1, 2)) * scale, jnp.float32)
 
-    return Backbone("means", size, 3, apply)
+    return Extractor("means", size, 3, apply)
 
 
 def noise(*shape: int, seed: int = 0) -> np.ndarray:

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,8 @@ from PIL import Image
 
 from evojax_prune import data
 from evojax_prune.core.errors import UserError
-from evojax_prune.features import backbones, cache, load_table
-from evojax_prune.features.backbones.backbone import Backbone
+from evojax_prune.features import backbones, cache, check_options, load_table
+from evojax_prune.features.backbones import Extractor
 from evojax_prune.features.load import _Recipe
 
 SIZE = 16
@@ -40,9 +42,9 @@ def loads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """A quick backbone for every name; the names that were loaded."""
     names: list[str] = []
 
-    def load(name: str, weights: Path | None, image_size: int) -> Backbone:
+    def load(name: str, weights: Path | None, image_size: int) -> Extractor:
         names.append(name)
-        return Backbone(name, image_size, 3, lambda x: x.mean((1, 2)).astype(np.float32))
+        return Extractor(name, image_size, 3, lambda x: x.mean((1, 2)).astype(np.float32))
 
     monkeypatch.setattr(backbones, "load", load)
     return names
@@ -68,6 +70,25 @@ def test_a_second_run_takes_everything_from_the_cache(folder: Path, loads: list[
         assert first.y[split].tolist() == [0] * (rows // 2) + [1] * (rows // 2)
         for one, two in ((first.x, second.x), (first.y, second.y), (first.groups, second.groups)):
             np.testing.assert_array_equal(one[split], two[split])
+
+
+def test_keys_are_those_of_before(cache_dir: Path) -> None:
+    """Features that were cached by an earlier version are still found."""
+    identity = data.identify("digits")
+    assert identity == {"all": "88c488a26812a895dfad0cb361259e316361bb318eb07d2e56b1a9c5d3360377"}
+    recipe = _Recipe("efficientnet-lite0", None, None)
+    assert (
+        cache.path_of(cache_dir, recipe.key(identity["all"])).name
+        == "features-f857b4db1a7ee9b57f96f3ba339ec5f3.safetensors"
+    )
+    keras = _Recipe("vgg16", _weights(cache_dir), 100)
+    assert keras.key("x") == {
+        "data": "x",
+        "backbone": "vgg16",
+        "weights": "sha256 9a129038d9a00aed0cf6a7ea059ca50a813449061ab87848cf1a13eafdf33b2c",
+        "image_size": 100,
+        "preprocessing": "pillow bilinear, keras.applications.vgg16.preprocess_input",
+    }
 
 
 def test_features_are_those_of_the_images(folder: Path, loads: list[str]) -> None:
@@ -130,19 +151,16 @@ def test_wrong_input_is_told_before_anything_is_computed(
         table(folder, backbone="resnet51")
     with pytest.raises(UserError, match="not found"):
         table(folder, backbone_weights=tmp_path / "none.pth")
-    with pytest.raises(UserError, match="matches nothing"):
+    with pytest.raises(UserError, match="matches none of"):
         table(folder, groups="hand(..)")
-    with pytest.raises(UserError, match="no image folder"):
+    with pytest.raises(UserError, match="nowhere' is not there"):
         table(tmp_path / "nowhere")
-    with pytest.raises(UserError, match="--groups needs file names"):
+    with pytest.raises(UserError, match="--groups does nothing with digits"):
         table("digits", groups="x")
     assert not loads
     table(folder)
-    with pytest.raises(UserError, match="matches nothing"):
+    with pytest.raises(UserError, match="matches none of"):
         table(folder, groups="hand(..)")
-    table("digits")
-    with pytest.raises(UserError, match="--groups needs file names"):
-        table("digits", groups="x")
 
 
 def test_a_features_file_needs_no_backbone(tmp_path: Path) -> None:
@@ -150,8 +168,209 @@ def test_a_features_file_needs_no_backbone(tmp_path: Path) -> None:
     x = np.random.default_rng(0).normal(size=(6, 4)).astype(np.float32)
     np.savez(path, x_train=x, y_train=np.arange(6) % 2)
     np.testing.assert_array_equal(load_table(str(path)).x["train"], x)
-    with pytest.raises(UserError, match="groups_train"):
-        load_table(str(path), groups="x")
+
+
+@pytest.mark.parametrize(
+    ("dataset", "given"),
+    [
+        ("some.npz", {"backbone": "vgg19"}),
+        ("some.npz", {"backbone": "no such"}),
+        ("some.npz", {"backbone_weights": Path("w.h5")}),
+        ("some.npz", {"image_size": 32}),
+        ("some.npz", {"data_dir": Path("data")}),
+        ("some.npz", {"skip_unreadable": True}),
+        ("some.npz", {"groups": "(.)"}),
+        ("some.npz", {"extraction_batch": 4}),
+        ("digits", {"groups": "(.)"}),
+        ("digits", {"data_dir": Path("data")}),
+        ("digits", {"skip_unreadable": True}),
+        ("cifar10", {"skip_unreadable": True}),
+    ],
+)
+def test_what_a_source_does_not_read_is_refused(dataset: str, given: dict[str, Any]) -> None:
+    flag = f"--{next(iter(given)).replace('_', '-')} does nothing with "
+    with pytest.raises(UserError, match=flag + ".*: leave it out"):
+        load_table(dataset, **given)
+    with pytest.raises(UserError, match=flag):
+        check_options(dataset, seed=3, **given)
+
+
+@pytest.mark.parametrize("dataset", ["some.npz", "digits", "cifar10"])
+def test_defaults_and_options_of_others_are_not_refused(dataset: str) -> None:
+    check_options(dataset)
+    check_options(
+        dataset,
+        backbone=backbones.DEFAULT,
+        backbone_weights=None,
+        image_size=None,
+        data_dir=None,
+        skip_unreadable=False,
+        groups=None,
+        extraction_batch=None,
+        seed=3,
+    )
+
+
+@pytest.mark.parametrize("size", [-1, 0, 7, 4097, 10**6, 10**30])
+def test_image_sizes_are_bounded(folder: Path, size: int) -> None:
+    with pytest.raises(UserError, match=f"--image-size is {size}, expected 8 to 4096 pixels"):
+        load_table(str(folder), image_size=size)
+
+
+@pytest.mark.parametrize("batch", [0, 1025, 10**30])
+def test_extraction_batches_are_bounded(folder: Path, loads: list[str], batch: int) -> None:
+    with pytest.raises(UserError, match=f"--extraction-batch is {batch}, expected 1 to 1024"):
+        table(folder, extraction_batch=batch)
+
+
+# What users plug in
+
+
+class Mine(data.Source):
+    """Features out of nowhere."""
+
+    title = "my own data"
+
+    def claims(self, dataset: str) -> bool:
+        return dataset.startswith("mine:")
+
+    def load(self, dataset: str, options: data.LoadOptions) -> data.FeatureTable:
+        rows = int(dataset.partition(":")[2])
+        return data.table_of(np.eye(rows), ["a", "b"] * (rows // 2), groups=np.arange(rows) // 2)
+
+
+class MyImages(Mine):
+    """Images out of nowhere."""
+
+    reads = data.IMAGE_OPTIONS
+
+    def identify(self, dataset: str, options: data.LoadOptions) -> dict[str, str]:
+        return {"all": dataset}
+
+    def load(self, dataset: str, options: data.LoadOptions) -> data.ImageDataset:
+        levels = np.arange(int(dataset.partition(":")[2]), dtype=np.uint8)
+        split = data.ImageSplit(
+            "all",
+            levels.astype(np.int32) % 2,
+            dataset,
+            None,
+            levels,
+            lambda v: np.full((9, 9, 3), v),
+        )
+        return data.ImageDataset("levels", "7", ("even", "odd"), {"all": split})
+
+
+def test_a_source_of_features_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(data.SOURCES, "mine", Mine())
+    made = load_table("mine:8")
+    assert made.x["train"].shape == (8, 8)
+    assert made.classes == ("a", "b")
+    with pytest.raises(
+        UserError, match="--image-size does nothing with my own data, such as mine:8"
+    ):
+        load_table("mine:8", image_size=32)
+    with pytest.raises(UserError, match="expected my own data, digits, a features file"):
+        load_table("/nowhere")
+
+
+def test_a_source_of_images_is_one_line(loads: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(data.SOURCES, "mine", MyImages())
+    for _ in range(2):
+        made = table("mine:12")
+        np.testing.assert_array_equal(made.x["all"], np.arange(12)[:, None] * np.ones(3))
+        assert made.source == "efficientnet-lite0 on levels 7"
+    assert len(loads) == 1
+    with pytest.raises(UserError, match="too few images"):
+        table("mine:2")
+
+
+def test_a_new_source_comes_before_the_built_in_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Greedy(Mine):
+        def claims(self, dataset: str) -> bool:
+            return True
+
+    monkeypatch.setitem(data.SOURCES, "greedy", Greedy())
+    assert isinstance(data.find_source("digits"), Greedy)
+
+
+def test_a_source_that_contradicts_itself_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(data.SOURCES, "mine", MyImages())
+    monkeypatch.setattr(MyImages, "reads", frozenset())
+    with pytest.raises(TypeError, match="its `reads` has no backbone"):
+        load_table("mine:12")
+
+
+def test_class_names_of_any_source_are_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Twice(Mine):
+        def load(self, dataset: str, options: data.LoadOptions) -> data.FeatureTable:
+            return dataclasses.replace(super().load(dataset, options), classes=("a", "a"))
+
+    monkeypatch.setitem(data.SOURCES, "mine", Twice())
+    with pytest.raises(UserError, match="arrays: 2 classes are named 'a'"):
+        load_table("mine:8")
+
+
+@pytest.fixture
+def mine() -> Iterator[list[int]]:
+    """A backbone of one's own, ``my-net``; the batch sizes that it was called with."""
+    calls: list[int] = []
+
+    def means(images: np.ndarray) -> np.ndarray:
+        calls.append(len(images))
+        return images.mean((1, 2), dtype=np.float64)
+
+    backbones.register_backbone("my-net", means, image_size=SIZE, version="1")
+    yield calls
+    backbones.BACKBONES.pop("my-net")
+
+
+def test_a_backbone_is_one_line(folder: Path, mine: list[int], cache_dir: Path) -> None:
+    first = load_table(str(folder), backbone="My_Net")
+    assert first.source.startswith("my-net on insects")
+    path = sorted((folder / "test" / "bees").iterdir())[1]
+    with Image.open(path) as image:
+        small = np.asarray(image.resize((SIZE, SIZE), Image.Resampling.BILINEAR))
+    assert first.x["test"].dtype == np.float32
+    np.testing.assert_allclose(first.x["test"][4], small.mean((0, 1)), rtol=1e-6)
+    mine.clear()
+    load_table(str(folder), backbone="my-net")
+    assert not mine  # from the cache
+    with pytest.raises(UserError, match="--backbone-weights does nothing with the backbone my-net"):
+        load_table(str(folder), backbone="my-net", backbone_weights=path)
+
+
+def test_another_version_is_another_backbone(folder: Path, mine: list[int]) -> None:
+    before = load_table(str(folder), backbone="my-net")
+    backbones.register_backbone(
+        "my-net", lambda x: x.mean((1, 2, 3))[:, None], image_size=SIZE, version="2"
+    )
+    after = load_table(str(folder), backbone="my-net")
+    assert (before.x["test"].shape[1], after.x["test"].shape[1]) == (3, 1)
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda x: x.mean((1, 2, 3)),
+        lambda x: x[:, 0, 0].astype(str),
+        lambda x: np.zeros((1 + len(x), 2)),
+        lambda x: None,
+    ],
+)
+def test_a_backbone_that_gives_no_features_is_named(
+    folder: Path, mine: list[int], made: Any
+) -> None:
+    backbones.register_backbone("my-net", made, image_size=SIZE, version="3")
+    with pytest.raises(
+        UserError, match=r"backbone my-net gives .*expected numbers \[1, features\]"
+    ):
+        load_table(str(folder), backbone="my-net")
+
+
+@pytest.mark.parametrize(("name", "size"), [("VGG-19", 32), ("", 32), ("my-net", 5000)])
+def test_a_backbone_that_cannot_be_registered(mine: list[int], name: str, size: int) -> None:
+    with pytest.raises(UserError):
+        backbones.register_backbone(name, lambda x: x, image_size=size, version="1")
 
 
 HEAVY = (
@@ -164,17 +383,16 @@ HEAVY = (
 )
 
 
-def imported_by_cached_run(*arguments: str) -> dict[str, Any]:
+def imported_by_cached_run(name: str, data_dir: Path | None = None) -> dict[str, Any]:
     """What a fresh process imports to load a table, and the rows that it found."""
     code = (
-        "import json, sys; from pathlib import Path; from evojax_prune.features import load_table;"
-        "name, size, folder = sys.argv[1:];"
-        "t = load_table(name, image_size=int(size), data_dir=Path(folder));"
+        "import json, sys; from evojax_prune.features import load_table;"
+        f"t = load_table({name!r}, image_size={SIZE}, data_dir={data_dir and str(data_dir)!r});"
         f"print(json.dumps({{'heavy': [m for m in {HEAVY} if m in sys.modules],"
         "'rows': {k: len(v) for k, v in t.y.items()}, 'source': t.source}))"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, *arguments],
+        [sys.executable, "-c", code],
         capture_output=True,
         text=True,
         check=True,
@@ -185,7 +403,7 @@ def imported_by_cached_run(*arguments: str) -> dict[str, Any]:
 
 def test_a_cached_run_imports_nothing_heavy(folder: Path, loads: list[str]) -> None:
     table(folder)
-    told = imported_by_cached_run(str(folder), str(SIZE), ".")
+    told = imported_by_cached_run(str(folder))
     assert told["heavy"] == []
     assert told["rows"] == {"train": 10, "test": 6}
 
@@ -194,7 +412,7 @@ def test_a_cached_named_data_set_needs_no_tensorflow_datasets(
     shared_data: Path, cache_dir: Path
 ) -> None:
     tfds = shared_data / "tfds"
-    identities = data.identify("cifar10", tfds)
+    identities = data.identify("cifar10", data.LoadOptions(tfds))
     assert identities is not None
     recipe = _Recipe(backbones.DEFAULT, None, SIZE)
     for split, identity in identities.items():
@@ -208,7 +426,7 @@ def test_a_cached_named_data_set_needs_no_tensorflow_datasets(
             "3.0.2",
         )
         cache.write(cache_dir, recipe.key(identity), kept)
-    told = imported_by_cached_run("cifar10", str(SIZE), str(tfds))
+    told = imported_by_cached_run("cifar10", tfds)
     assert told["heavy"] == []
     assert told["rows"] == {"train": 10, "test": 4}
     assert told["source"] == "efficientnet-lite0 on cifar10 3.0.2"

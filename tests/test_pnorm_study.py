@@ -1,6 +1,7 @@
 """The p-norm study as a whole, on a small features file."""
 
 import csv
+import dataclasses
 import json
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from evojax_prune.core.errors import UserError
 from evojax_prune.features import backbones
 from experiments.pnorm import __main__ as command
-from experiments.pnorm.networks import networks
+from experiments.pnorm.networks import networks, volatility
 from experiments.pnorm.settings import BASELINES, Study, parse
 
 LEVELS = (0.25, 0.5, 0.75)
@@ -35,7 +36,7 @@ def features_file(tmp_path_factory):
 
 def make_study(path, output, **changes):
     protocol = {
-        **Study().protocol.model_dump(),
+        **dataclasses.asdict(Study().protocol),
         "epochs": 8,
         "learning_rate": 0.02,
         "patience": 0,
@@ -193,3 +194,24 @@ def test_an_impossible_study_is_refused(tmp_path, text, says):
 def test_the_command_ends_with_a_sentence_and_status_2(tmp_path, capsys):
     assert command.main(["--datasets", str(tmp_path / "none.npz")]) == 2
     assert capsys.readouterr().err.startswith("error: ")
+
+
+def test_volatility_is_nothing_where_the_level_says_all():
+    dense = np.array([0.9, 0.8])
+    drop = np.array([0.01, 0.05, 0.3])
+    pruned = np.broadcast_to(dense, (4, 3, 2)) - drop[None, :, None]
+    figure = volatility(pruned, dense)
+    assert figure.volatility == pytest.approx(0, abs=1e-12)
+    assert figure.loss == pytest.approx(drop.mean())
+
+
+def test_volatility_splits_into_norms_and_seeds():
+    rng = np.random.default_rng(0)
+    by_norm = rng.normal(0, 0.05, (3, 5, 1))
+    figure = volatility(0.7 + np.repeat(by_norm, 4, 2), np.full(4, 0.7))
+    assert figure.norms == pytest.approx(figure.volatility)
+    assert figure.norms == pytest.approx(np.sqrt(by_norm.var(0).mean()))
+    by_seed = rng.normal(0, 0.05, (1, 5, 4))
+    figure = volatility(0.7 + np.repeat(by_seed, 3, 0), np.full(4, 0.7))
+    assert figure.norms == pytest.approx(0)
+    assert figure.volatility == pytest.approx(np.sqrt(by_seed[0].var(1).mean()))

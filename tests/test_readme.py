@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from evojax_prune.cli import config
-from evojax_prune.methods import pipeline
+from evojax_prune.cli import main as command
+from evojax_prune.methods.problem import random_genomes
 from evojax_prune.report.result import Result
-from evojax_prune.run import main as command
+from evojax_prune.run import config
 from experiments import published
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -82,8 +82,8 @@ def test_the_default_output_is_named_after_the_data() -> None:
 
 
 def test_random_masks_have_exactly_the_density() -> None:
-    masks = pipeline.random_genomes(7, 20, 50, seed=3)
+    masks = random_genomes(7, 20, 50, seed=3)
     assert (masks.sum(1) == 7).all()
     assert len(np.unique(masks, axis=0)) > 40
-    np.testing.assert_array_equal(masks, pipeline.random_genomes(7, 20, 50, seed=3))
-    assert pipeline.random_genomes(20, 20, 50, seed=3).tolist() == [[True] * 20]
+    np.testing.assert_array_equal(masks, random_genomes(7, 20, 50, seed=3))
+    assert random_genomes(20, 20, 50, seed=3).tolist() == [[True] * 20]

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 from scipy import stats
 
-from evojax_prune.analysis.comparison import accuracy_interval, paired_difference
+from evojax_prune.analysis.paired import accuracy_interval, paired_difference
 from evojax_prune.cli import progress
 from evojax_prune.core.compact_head import compact_head, load_heads, save_heads
 from evojax_prune.core.errors import UserError
@@ -22,18 +22,23 @@ from evojax_prune.core.head import head_spec, init_params
 from evojax_prune.core.head_card import DataCard, HeadCard
 from evojax_prune.core.masks import apply_mask
 from evojax_prune.core.mode import MODES
+from evojax_prune.core.objective import Objective
 from evojax_prune.core.pruning import Pruning, decode
+from evojax_prune.methods.found import Trials
 from evojax_prune.report import figures
-from evojax_prune.run import folder
+from evojax_prune.run.store import MARK, PartialFolder
 
 CARD = HeadCard(
     backbone=None,
     features=6,
     classes=("a", "b", "c"),
+    hidden=(5, 4),
     mode="both",
     grain="neurons",
-    data=DataCard(name="blobs", version="1"),
+    data=DataCard(name="blobs", version="1", digest="0", train=1, selection=1, test=1),
     metrics={},
+    sentence="",
+    written_by="1",
 )
 
 
@@ -126,12 +131,26 @@ def test_folds_are_compared_by_their_rows() -> None:
     assert difference.low < difference.value < difference.high
 
 
-def test_the_picture_is_drawn_even_if_training_diverged(tmp_path: Path) -> None:
+@pytest.mark.parametrize("whole_generation", [False, True])
+def test_the_picture_is_drawn_even_if_training_diverged(
+    tmp_path: Path, whole_generation: bool
+) -> None:
     fitness = np.array([np.nan, 0.5, 0.7, np.nan, 0.6])
+    if whole_generation:
+        fitness[3:] = np.nan
     file = tmp_path / "convergence.png"
-    figures.convergence(
-        file, fitness, np.array([0, 0, 1, 2, 2]), np.linspace(0.1, 0.9, 5), 0.65, "title", "fitness"
+    trials = Trials(
+        objectives=(Objective("accuracy", "fitness: accuracy"),),
+        hashes=tuple("abcde"),
+        active=np.array([1, 3, 5, 7, 9]),
+        genome_length=10,
+        values=fitness[:, None],
+        generation=np.array([0, 0, 1, 2, 2]),
+        columns={},
     )
+    figure = figures.new_figure()
+    figures.convergence(figure, trials, 0.65, "title")
+    figures.save(figure, file)
     assert file.read_bytes().startswith(b"\x89PNG")
 
 
@@ -160,7 +179,7 @@ def test_what_was_resumed_does_not_count_as_speed(monkeypatch: pytest.MonkeyPatc
     now = [0.0]
     monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
     shown: list[str] = []
-    stage = progress.Stage("search", 100, "evaluations", 1, lambda _, text: shown.append(text))
+    stage = progress.Counter("search", 100, "evaluations", 1, lambda _, text: shown.append(text))
     stage.reach(80, "", skipped=True)
     now[0] = 5.0
     stage.reach(90, "")
@@ -196,8 +215,8 @@ def test_durations(seconds: float, words: str) -> None:
 def test_a_folder_that_holds_something_is_refused(tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("keep")
     with pytest.raises(UserError, match="--overwrite"):
-        folder.check(tmp_path, overwrite=False)
-    folder.check(tmp_path, overwrite=True)
+        PartialFolder(tmp_path).check(overwrite=False)
+    PartialFolder(tmp_path).check(overwrite=True)
     assert [entry.name for entry in tmp_path.iterdir()] == ["mine.txt"]
 
 
@@ -205,33 +224,33 @@ def test_a_folder_that_holds_something_is_refused(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path, place: str) -> None:
     (tmp_path / "a file").write_text("")
     with pytest.raises(UserError, match="--output"):
-        folder.check(tmp_path / place, overwrite=False)
+        PartialFolder(tmp_path / place).check(overwrite=False)
 
 
 def test_checking_writes_nothing(tmp_path: Path) -> None:
-    folder.check(tmp_path / "some" / "where", overwrite=False)
+    PartialFolder(tmp_path / "some" / "where").check(overwrite=False)
     assert not list(tmp_path.iterdir())
 
 
 def test_a_finished_run_leaves_only_the_results(tmp_path: Path) -> None:
     output = tmp_path / "results"
-    with folder.PartialFolder(output) as partial:
+    with PartialFolder(output) as partial:
         assert not output.exists()
         partial.configure("a: 1\n", overwrite=False)
-        partial.write(folder.MARK, "{}")
+        (partial.path / MARK).write_text("{}")
         partial.finish()
     assert [entry.name for entry in tmp_path.iterdir()] == ["results"]
     assert {entry.name for entry in output.iterdir()} == {"config.yaml", "result.json"}
 
 
 def test_overwriting_leaves_other_files_alone(tmp_path: Path) -> None:
-    for name in ("mine.txt", folder.MARK):
+    for name in ("mine.txt", MARK):
         (tmp_path / name).write_text("old")
-    with folder.PartialFolder(tmp_path) as partial:
-        partial.write(folder.MARK, "new")
+    with PartialFolder(tmp_path) as partial:
+        (partial.path / MARK).write_text("new")
         partial.finish()
     assert (tmp_path / "mine.txt").read_text() == "old"
-    assert (tmp_path / folder.MARK).read_text() == "new"
+    assert (tmp_path / MARK).read_text() == "new"
 
 
 def _interrupt(journal: Path) -> None:
@@ -240,28 +259,28 @@ def _interrupt(journal: Path) -> None:
 
 
 def test_an_interrupted_run_stays_and_bad_input_does_not(tmp_path: Path) -> None:
-    partial = folder.PartialFolder(tmp_path / "results")
+    partial = PartialFolder(tmp_path / "results")
     with pytest.raises(KeyboardInterrupt), partial:
         _interrupt(partial.journal)
     assert partial.journal.exists()
-    with pytest.raises(UserError), folder.PartialFolder(tmp_path / "others"):
+    with pytest.raises(UserError), PartialFolder(tmp_path / "others"):
         raise UserError("diverged")
-    with pytest.raises(UserError), folder.PartialFolder(tmp_path / "results"):
+    with pytest.raises(UserError), PartialFolder(tmp_path / "results"):
         raise UserError("another run's")
     assert [entry.name for entry in tmp_path.iterdir()] == ["results.partial"]
 
 
 def test_two_runs_do_not_share_a_folder(tmp_path: Path) -> None:
     with (
-        folder.PartialFolder(tmp_path / "results"),
+        PartialFolder(tmp_path / "results"),
         pytest.raises(UserError, match="another run"),
-        folder.PartialFolder(tmp_path / "results"),
+        PartialFolder(tmp_path / "results"),
     ):
         pass
 
 
 def test_overwrite_discards_the_interrupted_run_of_another_configuration(tmp_path: Path) -> None:
-    with folder.PartialFolder(tmp_path / "results") as partial:
+    with PartialFolder(tmp_path / "results") as partial:
         partial.configure("a: 1\n", overwrite=False)
         partial.journal.write_text("{}")
         partial.configure("a: 1\n", overwrite=True)

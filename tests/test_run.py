@@ -18,10 +18,12 @@ from safetensors.numpy import load_file
 
 import evojax_prune
 from evojax_prune.cli import flags as cli
+from evojax_prune.cli import main as command
 from evojax_prune.core.errors import UserError
-from evojax_prune.methods import pipeline
+from evojax_prune.methods import search as searching
+from evojax_prune.methods.problem import Problem
 from evojax_prune.report.result import Result
-from evojax_prune.run import main as command
+from evojax_prune.run.run import load_problem, prune
 from evojax_prune.sensitivity import sensitivities
 
 FILES = {
@@ -32,11 +34,11 @@ FILES = {
     "head.safetensors",
     "result.json",
 }
-QUICK = (
-    *("--hidden", "12", "--population", "6", "--evaluations", "14", "--finalists", "2"),
-    *("--search-protocol.epochs", "2", "--final-protocol.epochs", "6"),
+TRAINING = (
+    *("--hidden", "12", "--search-protocol.epochs", "2", "--final-protocol.epochs", "6"),
     *("--final-protocol.learning-rate", "0.02"),
 )
+QUICK = (*TRAINING, "--population", "6", "--evaluations", "14", "--finalists", "2")
 TWO_LAYERS = ("--hidden", "12", "10")
 
 
@@ -67,7 +69,8 @@ def run(table: Path, tmp_path: Path) -> Run:
 
     def run(*args: str, name: str = "results") -> Result:
         output = tmp_path / name
-        status = command.main(["--dataset", str(table), "--output", str(output), *QUICK, *args])
+        quick = TRAINING if "sensitivity" in args and "--method" in args else QUICK
+        status = command.main(["--dataset", str(table), "--output", str(output), *quick, *args])
         assert status == 0
         assert not output.with_name(f"{name}.partial").exists()
         return Result.model_validate_json((output / "result.json").read_text())
@@ -297,27 +300,27 @@ def test_first_genomes_and_mutations_prefer_what_matters(table: Path) -> None:
     """Over many draws: the least sensitive bit is on least often, the most sensitive one most."""
     words = ["--dataset", str(table), *QUICK, "--init", "sensitivity", "--sharpness", "20"]
     config = cli.parse([*words, "--population", "200", "--evaluations", "200"])
-    problem = pipeline.load_problem(config)
+    problem = load_problem(config)
     asked = []
 
     def evaluate(genomes: np.ndarray) -> np.ndarray:
         asked.append(genomes)
         return np.zeros(len(genomes))
 
-    pipeline.search(problem, evaluate)
+    searching.search(problem, config, evaluate)
     frequency = np.concatenate(asked).mean(0)
-    order = np.argsort(pipeline.bit_scores(problem).mean(0))
+    order = np.argsort(searching.bit_scores(problem).mean(0))
     assert frequency[order[-5:]].mean() > frequency[order[:5]].mean() + 0.4
 
 
 @pytest.mark.parametrize(("mode", "parts"), [("features", (20,)), ("both", (12, 10))])
 def test_bits_are_ranked_layer_by_layer(table: Path, mode: str, parts: tuple[int, ...]) -> None:
     words = ["--dataset", str(table), *QUICK, "--mode", mode, "--hidden", "12", "10"]
-    problem = pipeline.load_problem(cli.parse(words if mode == "both" else words[:-1]))
-    scores = pipeline.bit_scores(problem)
-    assert scores.shape == (len(pipeline.GUIDES), sum(parts))
-    protocol = problem.config.search_protocol.protocol()
-    (params,) = problem.fit(problem.dense, protocol, (), return_params=True).params or ()
+    problem = load_problem(cli.parse(words if mode == "both" else words[:-1]))
+    scores = searching.bit_scores(problem)
+    assert scores.shape == (len(searching.GUIDES), sum(parts))
+    protocol = problem.training.search_protocol
+    (params,) = problem.fit(problem.pruning.dense, protocol, (), return_params=True).params or ()
     x = problem.splits[0].train.x
     start = 0
     for layer, units in enumerate(parts, start=mode == "both"):
@@ -352,7 +355,7 @@ def test_an_interrupted_run_goes_on_to_the_same_numbers(
     whole = run(name="whole")
 
     with monkeypatch.context() as patched:
-        patched.setattr(pipeline, "Evaluator", _interrupted_after(3))
+        patched.setattr(searching, "Evaluator", _interrupted_after(3))
         args = ["--dataset", str(table), "--output", str(tmp_path / "results"), *QUICK]
         assert command.main(args) == 130
     assert (tmp_path / "results.partial" / "config.yaml").exists()
@@ -369,11 +372,11 @@ def test_an_interrupted_run_goes_on_to_the_same_numbers(
     ]
 
 
-def _interrupted_after(calls: int) -> type[pipeline.Evaluator]:
-    class Interrupted(pipeline.Evaluator):
+def _interrupted_after(calls: int) -> type[searching.Evaluator]:
+    class Interrupted(searching.Evaluator):
         left = calls
 
-        def __call__(self, genomes: np.ndarray) -> pipeline.Evaluation:
+        def __call__(self, genomes: np.ndarray) -> searching.Evaluation:
             if not self.left:
                 raise KeyboardInterrupt
             self.left -= 1
@@ -387,10 +390,10 @@ def test_an_interrupted_run_is_not_continued_under_other_settings(
 ) -> None:
     args = ["--dataset", str(table), "--output", str(tmp_path / "results"), *QUICK]
     with monkeypatch.context() as patched:
-        patched.setattr(pipeline, "Evaluator", _interrupted_after(2))
+        patched.setattr(searching, "Evaluator", _interrupted_after(2))
         assert command.main(args) == 130
     with pytest.raises(UserError, match="seed"):
-        command.prune(cli.parse([*args, "--seed", "9"]))
+        prune(cli.parse([*args, "--seed", "9"]))
     assert run("--seed", "9", "--overwrite").config["seed"] == 9
 
 
@@ -563,15 +566,15 @@ def test_a_diverged_head_is_never_the_best(
     run: Run, monkeypatch: pytest.MonkeyPatch, table: Path
 ) -> None:
     whole = run(name="whole")
-    fit = pipeline.Problem.fit
+    fit = Problem.fit
 
-    def lucky_but_diverged(self: pipeline.Problem, genomes: np.ndarray, *args, **kwargs):
+    def lucky_but_diverged(self: Problem, genomes: np.ndarray, *args, **kwargs):
         fits = fit(self, genomes, *args, **kwargs)
-        if kwargs.get("return_params") and len(genomes) == 3:  # dense head and two finalists
+        if fits.params is not None and len(genomes) == 3:  # dense head and two finalists
             fits.loss[1] = np.nan
         return fits
 
-    monkeypatch.setattr(pipeline.Problem, "fit", lucky_but_diverged)
+    monkeypatch.setattr(Problem, "fit", lucky_but_diverged)
     rows = run()
     assert not np.isnan(rows.best.selection_accuracy)
     assert rows.genome != whole.genome or rows.best == whole.best
@@ -582,9 +585,10 @@ def test_pruning_without_a_search_does_not_discard_an_interrupted_one(
 ) -> None:
     args = ["--dataset", str(table), "--output", str(tmp_path / "results"), *QUICK]
     with monkeypatch.context() as patched:
-        patched.setattr(pipeline, "Evaluator", _interrupted_after(3))
+        patched.setattr(searching, "Evaluator", _interrupted_after(3))
         assert command.main(args) == 130
     journal = (tmp_path / "results.partial" / "state" / "journal.jsonl").read_bytes()
+    args = [*args[:4], *TRAINING]
     assert command.main([*args, "--method", "sensitivity"]) == 2
     assert "interrupted search" in capsys.readouterr().err
     assert (tmp_path / "results.partial" / "state" / "journal.jsonl").read_bytes() == journal
@@ -598,7 +602,7 @@ def test_a_guided_search_goes_on_to_the_same_numbers(
     whole = run(*guided, name="whole")
     args = ["--dataset", str(table), "--output", str(tmp_path / "results"), *QUICK, *guided]
     with monkeypatch.context() as patched:
-        patched.setattr(pipeline, "Evaluator", _interrupted_after(3))
+        patched.setattr(searching, "Evaluator", _interrupted_after(3))
         assert command.main(args) == 130
     resumed = run(*guided)
     assert resumed.search.resumed > 0
@@ -641,7 +645,7 @@ def test_the_command_itself(table: Path, tmp_path: Path) -> None:
 def test_a_second_run_on_images_needs_neither_backbone_nor_keras_nor_tfds(tmp_path: Path) -> None:
     images = pictures(tmp_path / "images", {"ant": 12, "bee": 12})
     program = (
-        "import sys; from evojax_prune.run.main import main\n"
+        "import sys; from evojax_prune.cli.main import main\n"
         f"status = main(['--dataset', {str(images)!r}, '--output', sys.argv[1], *{QUICK!r}])\n"
         "heavy = {'keras', 'tensorflow', 'tensorflow_datasets'}\n"
         "heavy.add('evojax_prune.features.backbones.lite')\n"

@@ -13,11 +13,21 @@ from evosax.algorithms.population_based.base import PopulationBasedAlgorithm
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evojax_prune.search import PAPER, GenerationalGA, SteadyStateGA, make_strategy, run_search
-from evojax_prune.search.strategies.binary import State
+from evojax_prune.core.objective import Objective
+from evojax_prune.search import (
+    PAPER,
+    EveryOption,
+    GenerationalGA,
+    SteadyStateGA,
+    SteadyStateOptions,
+    make_strategy,
+    run_search,
+)
+from evojax_prune.search.strategies.binary import BitState
 from evojax_prune.search.strategies.strategy import Strategy
 
 LENGTH = 37
+FITNESS = Objective("fitness", "fitness")
 WEIGHTS = np.random.default_rng(0).integers(-4, 5, LENGTH)
 
 
@@ -100,8 +110,8 @@ def numpy_steady_state(
 @pytest.mark.parametrize("ties", [False, True])
 def test_the_paper_protocol_is_what_an_independent_program_does(ties: bool) -> None:
     options = PAPER | {"ties": ties, "elitism": not ties}
-    strategy = Recorded(make_strategy("steady-state", genome_length=LENGTH, **options))
-    run_search(strategy, plateaus, evaluations=150, seed=5, stall=20)  # type: ignore[arg-type]
+    strategy = Recorded(make_strategy("steady-state", LENGTH, SteadyStateOptions(**options)))
+    run_search(strategy, plateaus, objectives=[FITNESS], evaluations=150, seed=5, stall=20)  # type: ignore[arg-type]
     assert len(strategy.populations) > 50
     expected = numpy_steady_state(5, len(strategy.populations), options)
     for generation, (ours, theirs) in enumerate(zip(strategy.populations, expected, strict=True)):
@@ -118,7 +128,7 @@ levels = st.sampled_from([0.0, -0.5, -0.25, np.nan])
 few = settings(max_examples=25, deadline=None)
 
 
-def start(algorithm: Any, fitness: list[float]) -> State:
+def start(algorithm: Any, fitness: list[float]) -> BitState:
     population = (
         np.random.default_rng(1).random((SIZE, LENGTH)) < np.linspace(0.2, 0.8, SIZE)[:, None]
     )
@@ -126,7 +136,7 @@ def start(algorithm: Any, fitness: list[float]) -> State:
     return algorithm.init(jax.random.key(0), population, values, algorithm.default_params)
 
 
-def tell(algorithm: Any, state: State, fitness: list[float]) -> tuple[np.ndarray, State]:
+def tell(algorithm: Any, state: BitState, fitness: list[float]) -> tuple[np.ndarray, BitState]:
     params = algorithm.default_params
     children, state = algorithm.ask(jax.random.key(2), state, params)
     values = jnp.array(fitness, jnp.float32)
@@ -215,9 +225,9 @@ def test_they_are_evosax_algorithms() -> None:
 
 @pytest.mark.parametrize("name", ["steady-state", "generational"])
 def test_ask_and_tell_compile_once(name: str) -> None:
-    strategy = make_strategy(name, population=4, genome_length=19)
+    strategy = make_strategy(name, 19, EveryOption(population=4))
     kind = type(strategy.algorithm)
     before = kind.ask._cache_size(), kind.tell._cache_size()  # type: ignore[attr-defined]
-    run_search(strategy, lambda genomes: genomes.mean(1), evaluations=40, seed=0)
+    run_search(strategy, lambda g: g.mean(1), objectives=[FITNESS], evaluations=40, seed=0)
     after = kind.ask._cache_size(), kind.tell._cache_size()  # type: ignore[attr-defined]
     assert np.subtract(after, before).tolist() == [1, 1]

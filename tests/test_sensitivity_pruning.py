@@ -5,12 +5,13 @@ import pytest
 
 from evojax_prune.core.head import head_spec, init_params
 from evojax_prune.core.masks import dense_masks
+from evojax_prune.core.mode import MODES
 from evojax_prune.core.protocol import Protocol
-from evojax_prune.core.pruning import decode
+from evojax_prune.core.pruning import Pruning
 from evojax_prune.core.ranking import keep_best
 from evojax_prune.core.splits import FeatureSplits, Split
 from evojax_prune.engine import fit_population
-from evojax_prune.sensitivity import keep_genomes, random_scores, sensitivities, sensitivity_genomes
+from evojax_prune.sensitivity import sensitivities, sensitivity_scores
 
 QUICK = Protocol(epochs=15, learning_rate=2e-2, patience=0)
 
@@ -33,9 +34,10 @@ def test_genomes_keep_the_best_units_of_each_pruned_layer(mode):
     params = init_params(spec, 0)
     x = np.random.default_rng(0).normal(size=(30, 12)).astype(np.float32)
     split = Split(x, np.zeros(30, np.int32))
-    splits = FeatureSplits(split, split, split, ("a", "b", "c"))
-    genomes = sensitivity_genomes([params], [splits], mode, [0.5, 1.0], p=1.0)
-    masks = decode(genomes, spec, mode)  # the length fits, or this raises
+    layers = sensitivity_scores([params], [split], MODES[mode], [1.0])
+    pruning, scores = Pruning(spec, MODES[mode]), [layer[0] for layer in layers]
+    genomes = np.stack([pruning.keep(scores, (keep,) * len(scores)) for keep in (0.5, 1.0)])
+    masks = pruning.masks(genomes)  # the length fits, or this raises
     active = (masks.features, *masks.units)
     for layer in {"features": (0,), "fc1": (1,), "fc2": (2,), "both": (1, 2)}[mode]:
         scores = sensitivities(params, x, p=1.0, layer=layer).scores(1.0)
@@ -48,12 +50,11 @@ def test_scores_of_folds_are_averaged():
     heads = [init_params(spec, seed) for seed in (0, 1)]
     rng = np.random.default_rng(0)
     rows = [Split(rng.normal(size=(9, 6)).astype(np.float32), np.zeros(9, int)) for _ in heads]
-    folds = [FeatureSplits(row, row, row, ("a", "b")) for row in rows]
     mean = np.mean(
         [sensitivities(h, r.x, p=2.0).scores(2.0) for h, r in zip(heads, rows, strict=True)], 0
     )
-    genomes = sensitivity_genomes(heads, folds, "features", [0.5])
-    np.testing.assert_array_equal(genomes[0], keep_best(mean, 0.5))
+    (scores,) = sensitivity_scores(heads, rows, MODES["features"], [2.0])
+    np.testing.assert_array_equal(scores[0], mean)
 
 
 def test_the_lowest_are_missed_less_than_random_ones_and_much_less_than_the_highest(digits):
@@ -61,11 +62,11 @@ def test_the_lowest_are_missed_less_than_random_ones_and_much_less_than_the_high
     dense = fit_population(dense_masks(spec), digits, QUICK, head=spec, return_params=True)
     scores = sensitivities(dense.params[0], digits.train.x, p=2.0).scores(2.0)
     keeps = (0.5, 0.3)
-    orders = [scores, *(random_scores(64, seed) for seed in range(4)), -scores]
-    genomes = np.concatenate([keep_genomes((order,), keeps) for order in orders])
-    fits = fit_population(
-        decode(genomes, spec, "features"), digits, QUICK, head=spec, evaluate=("test",)
-    )
+    random = [np.random.default_rng(seed).permutation(64) for seed in range(4)]
+    orders = [scores, *random, -scores]
+    pruning = Pruning(spec, MODES["features"])
+    genomes = np.stack([pruning.keep([order], (keep,)) for order in orders for keep in keeps])
+    fits = fit_population(pruning.masks(genomes), digits, QUICK, head=spec, evaluate=("test",))
     accuracy = fits.accuracy["test"].reshape(len(orders), len(keeps)).mean(1)
     lowest_dropped, random_dropped, highest_dropped = accuracy[0], accuracy[1:-1], accuracy[-1]
     assert lowest_dropped > random_dropped.max()

@@ -6,8 +6,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evojax_prune.core.errors import UserError
-from evojax_prune.core.ranking import jaccard, keep_best, kept_count, rank_correlation, rank_units
-from evojax_prune.sensitivity import smallest_within_error, standard_error, volatility
+from evojax_prune.core.ranking import (
+    jaccard,
+    keep_best,
+    kept_count,
+    quantiles,
+    rank_correlation,
+    rank_units,
+    smallest_within,
+    smallest_within_error,
+    standard_error,
+)
 
 
 def test_units_are_ranked_from_the_best_and_ties_by_index():
@@ -83,22 +92,13 @@ def test_auto_prefers_the_more_accurate_of_equal_size():
     assert smallest_within_error(np.array([0.9, 0.91]), np.array([5, 5]), 10) == 1
 
 
-def test_volatility_is_nothing_where_the_level_says_all():
-    dense = np.array([0.9, 0.8])
-    drop = np.array([0.01, 0.05, 0.3])
-    pruned = np.broadcast_to(dense, (4, 3, 2)) - drop[None, :, None]
-    figure = volatility(pruned, dense)
-    assert figure.volatility == pytest.approx(0, abs=1e-12)
-    assert figure.loss == pytest.approx(drop.mean())
+def test_the_slack_is_in_units_of_the_score():
+    loss, size = np.array([0.50, 0.52, 0.61, np.nan]), np.array([90, 30, 10, 1])
+    assert smallest_within(-loss, size, 0.0) == 0
+    assert smallest_within(-loss, size, 0.03) == 1
+    assert smallest_within(-loss, size, 0.2) == 2
 
 
-def test_volatility_splits_into_norms_and_seeds():
-    rng = np.random.default_rng(0)
-    by_norm = rng.normal(0, 0.05, (3, 5, 1))
-    figure = volatility(0.7 + np.repeat(by_norm, 4, 2), np.full(4, 0.7))
-    assert figure.norms == pytest.approx(figure.volatility)
-    assert figure.norms == pytest.approx(np.sqrt(by_norm.var(0).mean()))
-    by_seed = rng.normal(0, 0.05, (1, 5, 4))
-    figure = volatility(0.7 + np.repeat(by_seed, 3, 0), np.full(4, 0.7))
-    assert figure.norms == pytest.approx(0)
-    assert figure.volatility == pytest.approx(np.sqrt(by_seed[0].var(1).mean()))
+def test_quantiles_say_only_the_order():
+    scores = np.array([[3.0, -np.inf, 5.0, 3.0], [1.0, 2.0, 3.0, 4.0]])
+    np.testing.assert_allclose(quantiles(scores), [[0.625, 0.25, 1, 0.625], [0.25, 0.5, 0.75, 1]])

@@ -1,32 +1,60 @@
-"""What searches found, looked at: similarity of heads, statistics, classes that matter.
+"""What searches found, looked at: metrics, similarity of heads, statistics, classes that matter.
 
-NumPy and SciPy alone; nothing here trains.
+NumPy, SciPy and scikit-learn's ROC curve; nothing here trains.
 """
 
+from evojax_prune.analysis.bayesian import (
+    ROPE,
+    Posterior,
+    bayesian_sign_test,
+    bayesian_signed_rank_test,
+)
 from evojax_prune.analysis.cka import Kernel, cka, hsic, linear_gram, minibatch_cka, rbf_gram
 from evojax_prune.analysis.class_relevance import added_in_turn, left_out, share_of, with_classes
 from evojax_prune.analysis.hamming import closest, hamming
-from evojax_prune.analysis.statistics import (
-    ROPE,
-    Posterior,
+from evojax_prune.analysis.metrics import (
+    Metrics,
+    Reliability,
+    auroc,
+    calibration_error,
+    mean_probabilities,
+    metrics,
+    reliability,
+    softmax,
+)
+from evojax_prune.analysis.ood import odin_scores, ood_auroc
+from evojax_prune.analysis.paired import (
+    Difference,
+    Noninferiority,
+    PairedTest,
     Summary,
     Wilcoxon,
-    bayesian_sign_test,
-    bayesian_signed_rank_test,
+    accuracy_interval,
     holm,
+    noninferiority,
+    paired_difference,
+    paired_tests,
     summarise,
     wilcoxon,
 )
 
 __all__ = [
     "ROPE",
+    "Difference",
     "Kernel",
+    "Metrics",
+    "Noninferiority",
+    "PairedTest",
     "Posterior",
+    "Reliability",
     "Summary",
     "Wilcoxon",
+    "accuracy_interval",
     "added_in_turn",
+    "auroc",
     "bayesian_sign_test",
     "bayesian_signed_rank_test",
+    "calibration_error",
     "cka",
     "closest",
     "hamming",
@@ -34,9 +62,18 @@ __all__ = [
     "hsic",
     "left_out",
     "linear_gram",
+    "mean_probabilities",
+    "metrics",
     "minibatch_cka",
+    "noninferiority",
+    "odin_scores",
+    "ood_auroc",
+    "paired_difference",
+    "paired_tests",
     "rbf_gram",
+    "reliability",
     "share_of",
+    "softmax",
     "summarise",
     "wilcoxon",
     "with_classes",

@@ -1,61 +1,73 @@
-"""All baselines at the evolved head's active fraction, and each at its own best."""
+"""All baselines at the active fraction of a head that was found, and each at its own best."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
-from typing import Literal
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from evojax_prune.baselines.methods import METHODS, POLYNOMIAL, RANDOM, Dense, Method, check_names
+from evojax_prune.baselines.from_head import random_scores
 from evojax_prune.baselines.polynomial import Gradual, prune_gradually
+from evojax_prune.baselines.rankings import RANKINGS, RECURSIVE, Dense
+from evojax_prune.baselines.recursive import elimination_sizes
+from evojax_prune.baselines.regression import logistic_regression
+from evojax_prune.baselines.rows import (
+    LOGISTIC,
+    LOGISTIC_FOUND,
+    POLYNOMIAL,
+    RANDOM,
+    BaselineRow,
+    Trial,
+    mean_over_folds,
+    table_rows,
+)
 from evojax_prune.core.compact_head import compact_head
 from evojax_prune.core.errors import UserError
 from evojax_prune.core.head import Params
 from evojax_prune.core.masks import Masks, concatenate, count_parameters, dense_masks
+from evojax_prune.core.mode import ModeName
 from evojax_prune.core.protocol import Protocol
 from evojax_prune.core.pruning import Fractions, Pruning
 from evojax_prune.core.splits import FeatureSplits
-from evojax_prune.engine import fit_population
-from evojax_prune.engine.workers import run_queue
+from evojax_prune.engine import Fits, fit_population, run_queue
 
 FRACTIONS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 """Active fractions among which each baseline's own best is looked for."""
 
-At = Literal["whole", "same", "best"]
-"""The dense head; the evolved head's active fraction; the baseline's own best fraction."""
+NOT_RETRAINED = ", not retrained"
+UNTRAINED = ("weight magnitude", "incoming weights", "outgoing weights")
+"""Rankings that are also shown without training: what is left of the dense head as it is."""
+
+RECURSIVE_EPOCHS = 1 / 3
+"""Epochs of each training of recursive elimination, as a part of the protocol's."""
 
 
-@dataclasses.dataclass(frozen=True)
-class BaselineRow:
-    """One line of the table; over folds, means.
+def method_names(mode: ModeName) -> tuple[str, ...]:
+    """Baselines that a prune mode has, in the order of the table."""
+    names = [RANDOM]
+    for ranking in RANKINGS.values():
+        if mode in ranking.modes:
+            names.append(ranking.name)
+            names += [ranking.name + NOT_RETRAINED] * (ranking.name in UNTRAINED)
+    return (*names, POLYNOMIAL, LOGISTIC)
 
-    Attributes:
-        name: the baseline.
-        at: ``whole`` for the dense head, ``same`` for the evolved head's active fraction, ``best``
-            for the fraction with the highest selection accuracy.
-        active_fraction: bits kept / bits, of units or of connections as the baseline prunes.
-        selection_accuracy: fraction of the selection rows classified rightly, 0 to 1; NaN where
-            training diverged.
-        test_accuracy: the same of the test rows.
-        parameters: parameters kept.
-        heads: heads of which this row is the best by selection (or the mean).
+
+def check_names(names: Sequence[str] | None, mode: ModeName) -> tuple[str, ...]:
+    """The baselines asked for, all of the mode's if None.
+
+    Raises:
+        UserError: a name that the mode does not have.
     """
-
-    name: str
-    at: At
-    active_fraction: float
-    selection_accuracy: float
-    test_accuracy: float
-    parameters: int
-    heads: int = 1
-
-    @property
-    def optimism(self) -> float:
-        """Selection accuracy less test accuracy."""
-        return self.selection_accuracy - self.test_accuracy
+    known = method_names(mode)
+    unknown = [n for n in names or () if n not in known]
+    if unknown:
+        raise UserError(
+            f"unknown baseline {unknown[0]!r} for mode {mode!r}; expected some of "
+            f"{', '.join(known)}"
+        )
+    return known if names is None else tuple(n for n in known if n in names)
 
 
 def compare(
@@ -65,6 +77,7 @@ def compare(
     fraction: float | Sequence[float],
     seed: int = 0,
     *,
+    found: np.ndarray | None = None,
     methods: Sequence[str] | None = None,
     fractions: Sequence[float] = FRACTIONS,
     random_masks: int = 5,
@@ -72,19 +85,22 @@ def compare(
     member_batch: int | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> list[BaselineRow]:
-    """Train and score every baseline on the terms of the evolved head.
+    """Train and score every baseline on the terms of a head that was found.
 
-    A fold's heads are trained together, those that prune weights apart from those that prune units.
-    In a cross-validation each fold ranks by its own training rows.
+    The heads of one fold that prune units are trained as one population; the engine cannot mix them
+    with those that prune weights, which are another. In a cross-validation each fold ranks by its
+    own training rows. Recursive elimination trains for a third of the protocol's epochs.
 
     Args:
         splits: train, selection and test features; several are folds.
-        pruning: what the evolved genome means.
-        protocol: how every head is trained: the evolved head's final protocol.
-        fraction: active fraction of the evolved head, of each pruned layer
+        pruning: what the found genome means.
+        protocol: how every head is trained: the found head's final protocol.
+        fraction: active fraction of the found head, of each pruned layer
             (:meth:`evojax_prune.core.pruning.Pruning.fractions`) or one for all.
-        seed: the evolved head's: initial weights, minibatch order; and random baselines.
-        methods: names out of :func:`evojax_prune.baselines.method_names`; all if None.
+        seed: the found head's: initial weights, minibatch order; and random baselines.
+        found: the found genome ``bool [G]``; with it, and in mode ``features``, plain logistic
+            regression is also shown on its features.
+        methods: names out of :func:`method_names`; all if None.
         fractions: grid for each baseline's own best; ``fraction`` is always in it.
         random_masks: random masks at each fraction.
         engine: as :func:`evojax_prune.engine.fit_population` takes it.
@@ -93,28 +109,36 @@ def compare(
 
     Returns:
         The dense head, then for each baseline the row ``same`` and the row ``best`` (by selection
-        accuracy, then fewer parameters); random masks also as the mean at the same fraction.
+        accuracy, then fewer parameters); random masks also as the mean at the same fraction. Plain
+        logistic regression has a row ``whole``, and ``same`` on the found features.
 
     Raises:
-        UserError: an unknown baseline, a fraction outside (0, 1], no random masks.
+        UserError: an unknown baseline, a fraction outside (0, 1], no random masks, a dense head
+            that diverged.
     """
     folds = [splits] if isinstance(splits, FeatureSplits) else list(splits)
     levels = _levels(fraction, fractions, len(pruning.parts))
     if random_masks < 1:
         raise UserError(f"random_masks is {random_masks}, expected at least 1")
-    job = _Job(
-        pruning,
-        protocol,
-        seed,
-        levels,
-        check_names(methods, pruning.mode.name),
-        random_masks,
-        engine,
-        member_batch,
-        progress,
-    )
-    trials = _mean([job.trials(fold) for fold in folds])
-    return [row for name in ("dense", *job.names) for row in _rows(name, trials)]
+    names = check_names(methods, pruning.mode.name)
+
+    def fit(fold: FeatureSplits, masks: Masks, how: Protocol, return_params: bool = False) -> Fits:
+        return fit_population(
+            masks,
+            fold,
+            how,
+            head=pruning.spec,
+            seed=seed,
+            evaluate=("selection", "test"),
+            return_params=return_params,
+            engine=engine,
+            member_batch=member_batch,
+            progress=progress,
+        )
+
+    job = _Job(pruning, protocol, seed, levels, names, random_masks, found, fit, progress)
+    trials = mean_over_folds([job.trials(fold) for fold in folds])
+    return [row for name in ("dense", *names, LOGISTIC_FOUND) for row in table_rows(name, trials)]
 
 
 def count_heads(
@@ -128,15 +152,17 @@ def count_heads(
 ) -> int:
     """Heads that :func:`compare` trains when it is given the same arguments."""
     names = check_names(methods, pruning.mode.name)
-    untrained = {m.name for m in METHODS if not m.retrain}
-    each = sum(random_masks if n == RANDOM else n not in untrained for n in names)
-    return folds * (1 + each * len(_levels(fraction, fractions, len(pruning.parts))))
+    each = sum(random_masks if n == RANDOM else n in RANKINGS or n == POLYNOMIAL for n in names)
+    units = dataclasses.replace(pruning, grain="neurons").parts
+    recursive = len(elimination_sizes(units)) - 1 if RECURSIVE in names else 0
+    levels = _levels(fraction, fractions, len(pruning.parts))
+    return folds * (1 + recursive + each * len(levels))
 
 
 def _levels(
     fraction: float | Sequence[float], grid: Sequence[float], parts: int
 ) -> tuple[Fractions, ...]:
-    """The evolved head's fractions, then those of the grid that differ from them."""
+    """The found head's fractions, then those of the grid that differ from them."""
     same = (fraction,) * parts if isinstance(fraction, float | int) else tuple(fraction)
     if len(same) != parts:
         raise ValueError(f"{len(same)} fractions for {parts} pruned layers")
@@ -149,25 +175,17 @@ def _levels(
 
 
 @dataclasses.dataclass(frozen=True)
-class _Trial:
-    """One head: which baseline, at which level, and how it did."""
+class _Asked:
+    """A head that a baseline wants to be tried."""
 
     name: str
     level: int
-    active_fraction: float
-    selection: float
-    test: float
-    parameters: float
-
-
-@dataclasses.dataclass(frozen=True)
-class _Asked:
-    """A head that a method wants to be tried."""
-
-    method: Method
-    level: int
     masks: Masks
     active_fraction: float
+
+    def tried(self, selection: float, test: float, parameters: float) -> Trial:
+        """The same with its accuracies."""
+        return Trial(self.name, self.level, self.active_fraction, selection, test, parameters)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -180,101 +198,108 @@ class _Job:
     levels: tuple[Fractions, ...]
     names: tuple[str, ...]
     random_masks: int
-    engine: str
-    member_batch: int | None
+    found: np.ndarray | None
+    fit: Callable[..., Fits]
     progress: Callable[[int], None] | None
 
-    def trials(self, fold: FeatureSplits) -> list[_Trial]:
+    def trials(self, fold: FeatureSplits) -> list[Trial]:
         """Every head of one fold, in the same order for all folds."""
         whole = dense_masks(self.pruning.spec)
-        params, (dense,) = self._fit(whole, fold, return_params=True)
-        trials = [_Trial("dense", 0, 1.0, *dense, self._parameters(whole))]
-        known = Dense(fold.train, self.pruning, self.seed, params)
-        asked = self._ask(known)
-        for some, scores in (
-            self._retrained([a for a in asked if a.method.grain == "connections"], fold),
-            self._retrained([a for a in asked if a.method.grain != "connections"], fold),
-            self._as_it_is(asked, fold, params),
-        ):
-            trials += [self._trial(a, *s) for a, s in zip(some, scores, strict=True)]
-        return trials + (self._gradual(fold) if POLYNOMIAL in self.names else [])
+        fits = self.fit(fold, whole, self.protocol, True)
+        dense = _Asked("dense", 0, whole, 1.0)
+        params = (fits.params or [{}])[0]
+        retrained, as_it_is = self._ask(fold, params)
+        trials = [dense.tried(*_pairs(fits)[0], self._parameters(whole))]
+        for of_weights in (True, False):
+            some = [a for a in retrained if _of_weights(a.masks) == of_weights]
+            if some:
+                fits = self.fit(fold, concatenate(*(a.masks for a in some)), self.protocol)
+                pairs = _pairs(fits)
+                trials += [
+                    a.tried(*p, self._parameters(a.masks)) for a, p in zip(some, pairs, strict=True)
+                ]
+        for asked in as_it_is:
+            figures = _accuracies(params, asked.masks, fold)
+            trials.append(asked.tried(*figures, self._parameters(asked.masks)))
+        return [*trials, *self._gradual(fold), *self._logistic(fold)]
 
-    def _ask(self, dense: Dense) -> list[_Asked]:
-        asked = []
-        for method in (m for m in METHODS if m.name in self.names):
-            cut = method.rank(dense, self.random_masks)
-            for level, fractions in enumerate(self.levels):
-                for genome in cut(fractions):
-                    masks = method.masks(genome[None], dense)
-                    asked.append(_Asked(method, level, masks, float(genome.mean())))
-        return asked
+    def _ask(self, fold: FeatureSplits, params: Params) -> tuple[list[_Asked], list[_Asked]]:
+        """Heads to be trained, and heads that are taken as they are."""
+        dense = Dense(fold.train, params, self.pruning, self.seed, self._short_fit(fold))
+        retrained, as_it_is = [], []
+        for i in range(self.random_masks if RANDOM in self.names else 0):
+            scores = random_scores(self.pruning.parts, (self.seed, i, 0x72616E64))
+            retrained += self._cut(RANDOM, scores, self.pruning)
+        for name, ranking in RANKINGS.items():
+            untrained = name + NOT_RETRAINED
+            if name in self.names or untrained in self.names:
+                scores, pruning = ranking.rank(dense), ranking.pruning(self.pruning)
+                retrained += self._cut(name, scores, pruning) if name in self.names else []
+                as_it_is += self._cut(untrained, scores, pruning) if untrained in self.names else []
+        return retrained, as_it_is
 
-    def _trial(self, asked: _Asked, selection: float, test: float) -> _Trial:
-        return _Trial(
-            asked.method.name,
-            asked.level,
-            asked.active_fraction,
-            selection,
-            test,
-            self._parameters(asked.masks),
-        )
+    def _short_fit(self, fold: FeatureSplits) -> Callable[[np.ndarray], Fits]:
+        epochs = max(1, round(self.protocol.epochs * RECURSIVE_EPOCHS))
+        short = dataclasses.replace(self.protocol, epochs=epochs)
+        units = dataclasses.replace(self.pruning, grain="neurons")
+        return lambda genomes: self.fit(fold, units.masks(genomes), short, True)
 
-    def _fit(
-        self, masks: Masks, fold: FeatureSplits, return_params: bool = False
-    ) -> tuple[Params, list[tuple[float, float]]]:
-        """Selection and test accuracy of a population, and the first member's parameters."""
-        fits = fit_population(
-            masks,
-            fold,
-            self.protocol,
-            head=self.pruning.spec,
-            seed=self.seed,
-            evaluate=("selection", "test"),
-            return_params=return_params,
-            engine=self.engine,
-            member_batch=self.member_batch,
-            progress=self.progress,
-        )
-        pairs = zip(fits.accuracy["selection"], fits.accuracy["test"], strict=True)
-        return fits.params[0] if fits.params else {}, [(float(s), float(t)) for s, t in pairs]
+    def _cut(self, name: str, scores: Sequence[np.ndarray], pruning: Pruning) -> list[_Asked]:
+        genomes = [pruning.keep(scores, fractions) for fractions in self.levels]
+        return [
+            _Asked(name, level, pruning.masks(genome[None]), float(genome.mean()))
+            for level, genome in enumerate(genomes)
+        ]
 
-    def _retrained(
-        self, asked: list[_Asked], fold: FeatureSplits
-    ) -> tuple[list[_Asked], list[tuple[float, float]]]:
-        asked = [a for a in asked if a.method.retrain]
-        if not asked:
-            return [], []
-        return asked, self._fit(concatenate(*(a.masks for a in asked)), fold)[1]
+    def _gradual(self, fold: FeatureSplits) -> Iterator[Trial]:
+        if POLYNOMIAL not in self.names:
+            return
 
-    def _as_it_is(
-        self, asked: list[_Asked], fold: FeatureSplits, params: Params
-    ) -> tuple[list[_Asked], list[tuple[float, float]]]:
-        asked = [a for a in asked if not a.method.retrain]
-        return asked, [_accuracies(params, a.masks, fold) for a in asked]
-
-    def _gradual(self, fold: FeatureSplits) -> list[_Trial]:
         def train(level: Fractions) -> Gradual:
             keep = dict(zip(self.pruning.mode.sparse, level, strict=True))
-            return prune_gradually(fold.train, self.pruning.spec, self.protocol, keep, self.seed)
+            fit = prune_gradually(fold.train, self.pruning.spec, self.protocol, keep, self.seed)
+            if self.progress is not None:
+                self.progress(1)
+            return fit
 
-        fits = run_queue(self.levels, train, lambda _: 1.0, finished=self.progress)
-        return [
-            _Trial(
-                POLYNOMIAL,
-                level,
-                _kept(fit.masks),
-                *(
-                    (math.nan, math.nan)
-                    if math.isnan(fit.loss)
-                    else _accuracies(fit.params, fit.masks, fold)
-                ),
-                self._parameters(fit.masks),
+        fits = run_queue(self.levels, train, cost=sum)
+        for level, fit in enumerate(fits):
+            diverged = math.isnan(fit.loss)
+            figures = (math.nan,) * 2 if diverged else _accuracies(fit.params, fit.masks, fold)
+            asked = _Asked(POLYNOMIAL, level, fit.masks, _kept(fit.masks))
+            yield asked.tried(*figures, self._parameters(fit.masks))
+
+    def _logistic(self, fold: FeatureSplits) -> Iterator[Trial]:
+        """Plain logistic regression on all features, and on those that were found."""
+        if LOGISTIC not in self.names:
+            return
+        every, classes = np.ones(self.pruning.spec.features, bool), self.pruning.spec.classes
+        kept = {LOGISTIC: every}
+        by_feature = self.pruning.mode.name == "features" and self.pruning.grain == "neurons"
+        if self.found is not None and by_feature and self.found.any():
+            kept[LOGISTIC_FOUND] = np.asarray(self.found, bool)
+        for name, columns in kept.items():
+            train = dataclasses.replace(fold.train, x=fold.train.x[:, columns])
+            predict = logistic_regression(train, self.seed)
+            selection, test = (
+                float(np.mean(predict(s.x[:, columns]) == s.y)) if len(s) else math.nan
+                for s in (fold.selection, fold.test)
             )
-            for level, fit in enumerate(fits)
-        ]
+            parameters = (int(columns.sum()) + 1) * classes
+            yield Trial(name, 0, float(columns.mean()), selection, test, parameters)
 
     def _parameters(self, masks: Masks) -> int:
         return int(count_parameters(masks, self.pruning.spec)[0])
+
+
+def _of_weights(masks: Masks) -> bool:
+    return any(connections is not None for connections in masks.connections)
+
+
+def _pairs(fits: Fits) -> list[tuple[float, float]]:
+    """Selection and test accuracy of each head."""
+    pairs = zip(fits.accuracy["selection"], fits.accuracy["test"], strict=True)
+    return [(float(selection), float(test)) for selection, test in pairs]
 
 
 def _accuracies(params: Params, masks: Masks, fold: FeatureSplits) -> tuple[float, float]:
@@ -291,51 +316,3 @@ def _kept(masks: Masks) -> float:
     """Connections that are left / connections of the pruned layers."""
     pruned = [c for c in masks.connections if c is not None]
     return sum(int(c.sum()) for c in pruned) / sum(c.size for c in pruned)
-
-
-def _mean(folds: list[list[_Trial]]) -> list[_Trial]:
-    def mean(trials: tuple[_Trial, ...]) -> _Trial:
-        return dataclasses.replace(
-            trials[0],
-            active_fraction=float(np.mean([t.active_fraction for t in trials])),
-            selection=float(np.mean([t.selection for t in trials])),
-            test=float(np.mean([t.test for t in trials])),
-            parameters=float(np.mean([t.parameters for t in trials])),
-        )
-
-    return [mean(trials) for trials in zip(*folds, strict=True)]
-
-
-def _rows(name: str, trials: list[_Trial]) -> list[BaselineRow]:
-    own = [t for t in trials if t.name == name]
-    if name == "dense":
-        return [_row(own[0], "whole")]
-    same = [t for t in own if t.level == 0]
-    rows = [_row(_best(same), "same", len(same)), _row(_best(own), "best", len(own))]
-    return [_average(same), *rows] if name == RANDOM else rows
-
-
-def _best(trials: list[_Trial]) -> _Trial:
-    """Highest selection accuracy, then fewest parameters; a diverged head is the worst."""
-    return min(
-        trials,
-        key=lambda t: (math.inf if math.isnan(t.selection) else -t.selection, t.parameters),
-    )
-
-
-def _row(trial: _Trial, at: At, heads: int = 1) -> BaselineRow:
-    return BaselineRow(
-        trial.name,
-        at,
-        trial.active_fraction,
-        trial.selection,
-        trial.test,
-        round(trial.parameters),
-        heads,
-    )
-
-
-def _average(trials: list[_Trial]) -> BaselineRow:
-    (mean,) = _mean([[t] for t in trials])
-    row = _row(mean, "same", len(trials))
-    return dataclasses.replace(row, name=f"{row.name}, mean")

@@ -1,6 +1,6 @@
 """Flags and YAML files become one configuration: defaults < preset < file < flags.
 
-The flags are made from the pydantic models of :mod:`evojax_prune.cli.config`: tyro shows them and
+The flags are made from the pydantic models of :mod:`evojax_prune.run.config`: tyro shows them and
 takes the words apart, pydantic judges the values, so a wrong value is refused in the same words
 wherever it comes from. Nothing here imports JAX: ``--help`` is quick.
 """
@@ -9,23 +9,22 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import difflib
 import io
 import sys
 import typing
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
-import yaml
 from pydantic.fields import FieldInfo
 
-from evojax_prune.cli import config
-from evojax_prune.cli.config import Options, RunConfig
 from evojax_prune.core.errors import UserError
+from evojax_prune.core.options import PROGRAM, suggestion
+from evojax_prune.run import config
+from evojax_prune.run.config import RunConfig, merged
+from evojax_prune.run.settings_file import load_settings, nested_fields
 
-PROGRAM = "python -m evojax_prune.run"
 DESCRIPTION = (
     "Prune the head of a transfer-learning network: backbone features are computed once, a genetic "
     "search finds the features or units worth keeping, and the result is compared with the dense "
@@ -48,82 +47,15 @@ def parse(args: Sequence[str] | None = None) -> RunConfig:
     """
     args = list(sys.argv[1:] if args is None else args)
     source, _ = tyro.cli(_Source, args=args, return_unknown_args=True, add_help=False)
-    file = load_file(source.config) if source.config else {}
-    named = {"protocol": source.protocol} if source.protocol else {}
-    flags = _flags(args, layered(file, named))
-    return config.validated(layered(file, flags))
+    file = load_settings(source.config) if source.config else {}
+    asked = {k: v for k in ("protocol", "method", "mode") if (v := getattr(source, k)) is not None}
+    given = merged(file, _flags(args, settled(merged(file, asked))))
+    return config.validated(given)
 
 
-def layered(*layers: dict[str, Any]) -> dict[str, Any]:
-    """Complete settings: the defaults, then the preset that the layers ask for, then the layers."""
-    asked = merge({}, *layers)
-    start = config.defaults()
-    chosen = {key: asked.get(key, start[key]) for key in ("protocol", "mode")}
-    return merge(start, config.preset(chosen["protocol"], chosen["mode"]), asked)
-
-
-def merge(*layers: dict[str, Any]) -> dict[str, Any]:
-    """Nested settings laid over one another; the later layer wins."""
-    merged: dict[str, Any] = {}
-    for layer in layers:
-        for key, value in layer.items():
-            old: Any = merged.get(key)
-            nested = isinstance(old, dict) and isinstance(value, dict)
-            merged[key] = merge(old, value) if nested else value
-    return merged
-
-
-def load_file(path: Path) -> dict[str, Any]:
-    """The settings of a YAML file.
-
-    Raises:
-        UserError: no such file, no YAML, not a mapping, or an unknown key.
-    """
-    try:
-        settings = yaml.safe_load(path.expanduser().read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"cannot read the configuration {path}: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        detail = " ".join(str(error).split())
-        raise UserError(f"the configuration {path} is not valid YAML: {detail}") from None
-    if settings is None:
-        return {}
-    if not isinstance(settings, dict):
-        raise UserError(
-            f"the configuration {path} holds a {type(settings).__name__}, expected 'key: value' "
-            "lines"
-        )
-    _refuse_unknown_keys(settings, RunConfig, str(path))
-    return settings
-
-
-def dump(configuration: RunConfig) -> str:
-    """The YAML file that repeats a run; where its results go is left out."""
-    settings = yaml.safe_dump(configuration.repeatable(), sort_keys=False, allow_unicode=True)
-    return f"# {PROGRAM} --config THIS_FILE repeats this run.\n{settings}"
-
-
-def _refuse_unknown_keys(settings: dict[str, Any], model: type[Options], where: str) -> None:
-    valid = model.model_fields
-    for key, value in settings.items():
-        if key not in valid:
-            raise UserError(f"unknown key {key!r} in {where}{_suggestion(str(key), valid)}")
-        nested = _nested(valid[key])
-        if nested is None:
-            continue
-        if not isinstance(value, dict):
-            raise UserError(
-                f"{key} in {where} is {value!r}, expected keys of its own: "
-                f"{', '.join(nested.model_fields)}"
-            )
-        _refuse_unknown_keys(value, nested, f"{where}, {key}")
-
-
-def _suggestion(word: str, valid: Iterable[str]) -> str:
-    valid = list(valid)
-    near = difflib.get_close_matches(word, valid, n=1)
-    meant = f", did you mean {near[0]!r}?" if near else ";"
-    return f"{meant} valid: {', '.join(valid)}"
+def settled(given: dict[str, Any]) -> dict[str, Any]:
+    """Complete settings: the defaults, under the preset that is asked for, under what is given."""
+    return merged(RunConfig().model_dump(), config.preset(given), given)
 
 
 # --- flags ---------------------------------------------------------------------------------------
@@ -135,6 +67,8 @@ class _Source:
 
     config: Path | None = None
     protocol: str | None = None
+    method: str | None = None
+    mode: str | None = None
 
 
 def _flags(args: list[str], under: dict[str, Any]) -> dict[str, Any]:
@@ -150,7 +84,7 @@ def _flags(args: list[str], under: dict[str, Any]) -> dict[str, Any]:
     )
     parsed, unknown = _tyro(everything, args)
     if unknown:
-        raise UserError(f"unknown flag {unknown[0]}{_suggestion(unknown[0], _flag_names())}")
+        raise UserError(f"unknown flag {unknown[0]}{suggestion(unknown[0], _flag_names())}")
     changed: dict[str, Any] = {}
     for group in groups:
         given = getattr(parsed, group.title)
@@ -204,18 +138,16 @@ class _Group(typing.NamedTuple):
 def _groups(under: dict[str, Any]) -> list[_Group]:
     groups = []
     for options in config.GROUPS:
-        own = {n: f for n, f in options.model_fields.items() if n in options.__annotations__}
-        nested = {n: kind for n, f in own.items() if (kind := _nested(f)) is not None}
+        own = options.model_fields
+        nested = {n: fields for n, f in own.items() if (fields := nested_fields(f)) is not None}
         flags = [_flag(n, n, f, under[n]) for n, f in own.items() if n not in nested]
         if options is config.SourceOptions:
             flags.append(_CONFIG_FLAG)
         if flags:
             title = options.__name__.removesuffix("Options").lower()
             groups.append(_Group(title, None, _group_class(title, options.__doc__, flags)))
-        for name, kind in nested.items():
-            flags = [
-                _flag(n, f"{name}.{n}", f, under[name][n]) for n, f in kind.model_fields.items()
-            ]
+        for name, fields in nested.items():
+            flags = [_flag(n, f"{name}.{n}", f, under[name][n]) for n, f in fields.items()]
             made = _group_class(name, own[name].description, flags)
             groups.append(_Group(name, name, made))
     return groups
@@ -241,11 +173,6 @@ def _group_class(name: str, description: str | None, flags: list[Any]) -> type:
     made = dataclasses.make_dataclass(name, flags)
     made.__doc__ = description
     return made
-
-
-def _nested(field: FieldInfo) -> type[Options] | None:
-    kind = field.annotation
-    return kind if isinstance(kind, type) and issubclass(kind, Options) else None
 
 
 def _flag(name: str, flag: str, field: FieldInfo, default: Any) -> tuple[str, Any, Any]:
@@ -304,7 +231,7 @@ def _metavar(field: FieldInfo) -> str:
 def _flag_names() -> list[str]:
     names = ["--config"]
     for name, field in RunConfig.model_fields.items():
-        nested = _nested(field)
-        inner = f".{{{','.join(map(_dashed, nested.model_fields))}}}" if nested else ""
+        nested = nested_fields(field)
+        inner = f".{{{','.join(map(_dashed, nested))}}}" if nested else ""
         names.append(f"--{_dashed(name)}{inner}")
     return names

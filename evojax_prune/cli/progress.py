@@ -7,21 +7,19 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Column
 from rich.text import Text
 
-if TYPE_CHECKING:
-    from evojax_prune.search import GenerationInfo
+from evojax_prune.methods.observer import Observer, Stage
 
 LINE_SECONDS = 10.0
 """Least time between two plain lines."""
 
 
-class Stage:
+class Counter(Stage):
     """One part of a run that takes a known number of steps; may be told of them by any thread.
 
     Attributes:
@@ -73,8 +71,25 @@ class Stage:
         return f"{pace}, {rest}"
 
 
+class Terminal(Observer):
+    """Shows a run on a console."""
+
+    def __init__(self, console: Console):
+        self.console = console
+
+    def stage(
+        self, name: str, total: int, unit: str, parts: int = 1
+    ) -> contextlib.AbstractContextManager[Stage]:
+        """See :class:`Observer`."""
+        return stage(self.console, name, total, unit, parts)
+
+    def note(self, text: str) -> None:
+        """See :class:`Observer`."""
+        say(self.console, text)
+
+
 @contextlib.contextmanager
-def stage(console: Console, name: str, total: int, unit: str, parts: int = 1) -> Iterator[Stage]:
+def stage(console: Console, name: str, total: int, unit: str, parts: int = 1) -> Iterator[Counter]:
     """Show a stage for as long as the ``with`` block lasts.
 
     Args:
@@ -86,7 +101,7 @@ def stage(console: Console, name: str, total: int, unit: str, parts: int = 1) ->
     """
     if not console.is_terminal:
         lines = _Lines(console)
-        yield Stage(name, total, unit, parts, lines.show)
+        yield Counter(name, total, unit, parts, lines.show)
         lines.flush()
         return
     said = TextColumn("{task.description}", table_column=Column(no_wrap=False), markup=False)
@@ -96,7 +111,7 @@ def stage(console: Console, name: str, total: int, unit: str, parts: int = 1) ->
         def show(done: int, text: str) -> None:
             bar.update(task, completed=done, description=text)
 
-        yield Stage(name, total, unit, parts, show)
+        yield Counter(name, total, unit, parts, show)
 
 
 class _Lines:
@@ -116,28 +131,6 @@ class _Lines:
         if self._waiting:
             say(self._console, self._waiting)
         self._printed, self._waiting = time.monotonic(), ""
-
-
-class SearchWatch:
-    """Shows each generation of a search.
-
-    Attributes:
-        resumed: evaluations that were taken from the journal of an interrupted run.
-    """
-
-    def __init__(self, shown: Stage):
-        self.resumed = 0
-        self._shown = shown
-
-    def __call__(self, info: GenerationInfo) -> None:
-        """A generation is done."""
-        if info.replayed:
-            self.resumed = info.evaluations
-        detail = (
-            f"generation {info.generation}, best {info.best_fitness:.4f} with "
-            f"{info.best_active_fraction:.0%} active, mean {info.mean_fitness:.4f}"
-        )
-        self._shown.reach(info.evaluations, detail, skipped=info.replayed)
 
 
 @contextlib.contextmanager

@@ -10,11 +10,11 @@ The recipe, for raw ``features float32 [n, F]`` of the backbone that the file's 
         head = {name: file.get_tensor(name) for name in file.keys()}
         card = json.loads(file.metadata()["evojax_prune"])
     x = features
+    if card.get("scaling") == "l2":
+        x = x / np.linalg.norm(x, axis=1, keepdims=True)
+    x = x[:, head["features"]]  # the active features only
     if card.get("scaling") == "standard":
         x = (x - head["scaling.mean"]) / head["scaling.scale"]
-    elif card.get("scaling") == "l2":
-        x = x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
-    x = x[:, head["features"]]  # the active features only
     layers = sum(name.endswith(".kernel") for name in head)
     for i in range(layers):
         x = x @ head[f"layer_{i}.kernel"]
@@ -46,7 +46,7 @@ from evojax_prune.core.forward import Layer, forward
 from evojax_prune.core.head import Params
 from evojax_prune.core.head_card import FORMAT, HeadCard
 from evojax_prune.core.masks import Masks, apply_mask
-from evojax_prune.core.scaling import RAW, Scaling
+from evojax_prune.core.scaling import Scaling
 
 __all__ = ["FORMAT", "CompactHead", "compact_head", "load_heads", "read_heads", "save_heads"]
 
@@ -63,20 +63,32 @@ class CompactHead:
     Attributes:
         features: ``int64 [f]``, the backbone features that it reads, in order.
         layers: kernel ``float32 [in, out]`` and bias ``float32 [out]`` or None of each layer.
-        scaling: what is done to raw features first.
+        scaling: what is done to raw features first, ``mean`` and ``scale`` of those in ``features``
+            only; None: nothing.
     """
 
     features: np.ndarray
     layers: tuple[Layer, ...]
-    scaling: Scaling = RAW
+    scaling: Scaling | None = None
 
     def logits(self, features: np.ndarray) -> np.ndarray:
         """Logits ``float32 [n, C]`` of raw backbone features ``float32 [n, F]``, in plain NumPy."""
-        return forward(self.scaling.apply(features)[:, self.features], self.layers)
+        x = features[:, self.features]
+        if self.scaling is not None and self.scaling.kind == "l2":  # the length of the whole row
+            x = self.scaling.apply(features)[:, self.features]
+        elif self.scaling is not None:
+            x = self.scaling.apply(x)
+        return forward(x, self.layers)
 
     def predict(self, features: np.ndarray) -> np.ndarray:
         """Class ``int64 [n]`` of each row of raw backbone features ``float32 [n, F]``."""
         return self.logits(features).argmax(1)
+
+    def reading_raw(self, scaling: Scaling) -> CompactHead:
+        """The head for raw features, if it was trained on features scaled so."""
+        if scaling.kind == "none":
+            return self
+        return dataclasses.replace(self, scaling=scaling.take(self.features))
 
     @property
     def parameters(self) -> int:
@@ -90,7 +102,7 @@ class CompactHead:
             named[f"{prefix}layer_{i}.kernel"] = kernel
             if bias is not None:
                 named[f"{prefix}layer_{i}.bias"] = bias
-        if self.scaling.mean is not None and self.scaling.scale is not None:
+        if self.scaling is not None and self.scaling.kind == "standard":
             named[f"{prefix}scaling.mean"] = self.scaling.mean
             named[f"{prefix}scaling.scale"] = self.scaling.scale
         return named
@@ -145,7 +157,7 @@ def read_heads(path: str | Path) -> tuple[tuple[CompactHead, ...], HeadCard]:
             text = (file.metadata() or {}).get("evojax_prune")
             if text is None:
                 raise ValueError("it does not say what it is of")
-            card = HeadCard.parse(json.loads(text))
+            card = _card(json.loads(text))
             tensors = {
                 name: file.get_tensor(name)
                 for name in file.keys()  # noqa: SIM118
@@ -166,6 +178,12 @@ def read_heads(path: str | Path) -> tuple[tuple[CompactHead, ...], HeadCard]:
     return heads, card
 
 
+def _card(metadata: dict[str, object]) -> HeadCard:
+    if metadata.get("format") != FORMAT:
+        raise ValueError(f"its format is {metadata.get('format')!r}, expected {FORMAT!r}")
+    return HeadCard.model_validate(metadata)
+
+
 def _reason(error: Exception) -> str:
     """The first line of an error, and for pydantic the first field at fault."""
     lines = [line.strip() for line in str(error).splitlines()]
@@ -178,11 +196,10 @@ def _head(tensors: dict[str, np.ndarray], prefix: str, card: HeadCard) -> Compac
     names = [f"{prefix}layer_{i}" for i in range(depth)]
     layers = tuple((tensors[f"{n}.kernel"], tensors.get(f"{n}.bias")) for n in names)
     features = tensors[f"{prefix}features"]
-    width = card.features
     if features.dtype != np.int64 or features.ndim != 1 or not layers:
         raise ValueError("features or layers are missing")
-    if len(features) and not 0 <= features.min() <= features.max() < (width or 2**31):
-        raise ValueError(f"it reads features outside of 0 to {(width or 2**31) - 1}")
+    if len(features) and not 0 <= features.min() <= features.max() < card.features:
+        raise ValueError(f"it reads features outside of 0 to {card.features - 1}")
     units = len(features)
     for kernel, bias in layers:
         _check(kernel, (units, kernel.shape[-1] if kernel.ndim else 0))
@@ -191,11 +208,22 @@ def _head(tensors: dict[str, np.ndarray], prefix: str, card: HeadCard) -> Compac
             _check(bias, (units,))
     if units != len(card.classes):
         raise ValueError(f"{units} outputs for {len(card.classes)} classes")
-    mean, scale = tensors.get(f"{prefix}scaling.mean"), tensors.get(f"{prefix}scaling.scale")
-    for tensor in (mean, scale):
-        if tensor is not None:
-            _check(tensor, (width or len(tensor),))
-    return CompactHead(features, layers, Scaling(card.scaling, mean, scale))
+    return CompactHead(features, layers, _scaling(tensors, prefix, card, len(features)))
+
+
+def _scaling(
+    tensors: dict[str, np.ndarray], prefix: str, card: HeadCard, features: int
+) -> Scaling | None:
+    if card.scaling == "none":
+        return None
+    mean, scale = np.zeros(features, np.float32), np.ones(features, np.float32)
+    if card.scaling == "standard":
+        mean, scale = tensors[f"{prefix}scaling.mean"], tensors[f"{prefix}scaling.scale"]
+        _check(mean, (features,))
+        _check(np.where(np.isposinf(scale), np.float32(1), scale), (features,))  # constant features
+        if not (scale > 0).all():
+            raise ValueError("it divides by numbers that are not positive")
+    return Scaling(card.scaling, mean, scale)
 
 
 def _check(tensor: np.ndarray, shape: tuple[int, ...]) -> None:

@@ -6,15 +6,14 @@ JSON Schema. The format's number rises when a field changes its meaning or goes.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from evojax_prune.core.mode import Grain, ModeName
-from evojax_prune.core.scaling import ScalingKind
+from evojax_prune.core.scaling import Scale
 
 FORMAT: Final = "evojax_prune/head/3"
-OLD_FORMAT: Final = "evojax_prune/head/2"
 
 Name = Annotated[str, Field(max_length=10_000)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -30,15 +29,15 @@ class BackboneCard(Part):
     """The frozen network that made the features."""
 
     name: Name = Field(description="its name in the registry, such as efficientnet-lite0")
-    weights: Name | None = Field(
-        description="what identifies its weights: 'sha256 ' and the file's digest, or the Keras "
-        "release that downloads them; null if not known (format 2)"
+    weights: Name = Field(
+        description="what identifies its weights: 'sha256 ' and the file's digest, the Keras "
+        "release that downloads them, or the version of a backbone of one's own"
     )
-    image_size: int | None = Field(
-        ge=1, le=8192, description="side of the square images that it takes, pixels; null: its own"
+    image_size: int = Field(
+        ge=1, le=8192, description="side of the square images that it takes, pixels"
     )
-    preprocessing: Name | None = Field(
-        description="tag of how images are resized and their pixels scaled; null if not known"
+    preprocessing: Name = Field(
+        description="tag of how images are resized and their pixels scaled"
     )
 
 
@@ -47,44 +46,43 @@ class DataCard(Part):
 
     name: Name = Field(description="data set")
     version: Name = Field(description="its version, or a digest of its content")
-    digest: Name | None = Field(None, description="digest of the rows of every split")
-    train: int | None = Field(None, ge=0, description="rows that it was trained on (first fold's)")
-    selection: int | None = Field(None, ge=0, description="rows that it was selected on")
-    test: int | None = Field(None, ge=0, description="rows that it was tested on")
+    digest: Name = Field(description="digest of the rows of every split")
+    train: int = Field(ge=0, description="rows that it was trained on (first fold's)")
+    selection: int = Field(ge=0, description="rows that it was selected on")
+    test: int = Field(ge=0, description="rows that it was tested on")
 
 
 class HeadMetrics(Part):
     """How one head did; over folds, means."""
 
     test_accuracy: Fraction = Field(description="accuracy on the test split, 0 to 1")
-    test_interval: tuple[Fraction, Fraction] | None = Field(
-        None, description="its 95% interval, rows taken as independent"
+    test_interval: tuple[Fraction, Fraction] = Field(
+        description="its 95% interval, rows taken as independent"
     )
     selection_accuracy: Fraction | None = Field(
-        None, description="accuracy on the selection split, 0 to 1"
+        description="accuracy on the selection split, 0 to 1; null if there is none"
     )
-    parameters: int | None = Field(None, ge=0, description="parameters that are kept")
+    parameters: int = Field(ge=0, description="parameters that are kept")
 
 
 class HeadCard(Part):
     """Everything that is needed to use a head, and to say what it is."""
 
-    format: Literal["evojax_prune/head/2", "evojax_prune/head/3"] = Field(
+    format: Literal["evojax_prune/head/3"] = Field(
         FORMAT, description="name and version of this layout"
     )
     backbone: BackboneCard | None = Field(
         description="what made the features; null where they came from a file"
     )
-    features: int | None = Field(
-        ge=1, le=10_000_000, description="raw features F that go in; null if not known (format 2)"
+    features: int = Field(ge=1, le=10_000_000, description="raw features F that go in")
+    hidden: tuple[Annotated[int, Field(ge=1, le=10_000_000)], ...] = Field(
+        max_length=1000, description="units of each hidden layer of the dense head"
     )
-    hidden: tuple[Annotated[int, Field(ge=1, le=10_000_000)], ...] | None = Field(
-        None, max_length=1000, description="units of each hidden layer of the dense head"
-    )
-    scaling: ScalingKind = Field(
+    scaling: Scale = Field(
         "none",
-        description="what is done to raw features: none; standard: less scaling.mean, divided by "
-        "scaling.scale, tensors of the same file; l2: each row divided by its length",
+        description="what is done to raw features: none; l2: each row divided by its length; "
+        "standard: of those that the head reads, scaling.mean is subtracted and by scaling.scale "
+        "divided, tensors of the same file",
     )
     classes: tuple[Name, ...] = Field(
         min_length=1, max_length=1_000_000, description="names, in the order of the head's outputs"
@@ -100,34 +98,5 @@ class HeadCard(Part):
         "of random masks of its size"
     )
     selected_on_test: bool = Field(False, description="selection was made on the test split")
-    sentence: Name | None = Field(None, description="pruned against dense on test, in words")
-    written_by: Name | None = Field(None, description="version of evojax_prune")
-
-    @classmethod
-    def parse(cls, metadata: dict[str, Any]) -> Self:
-        """The card in a file's metadata, of this format or of format 2.
-
-        Raises:
-            ValueError: neither (pydantic's error is one).
-        """
-        if metadata.get("format") != OLD_FORMAT:
-            return cls.model_validate(metadata)
-        backbone, on, data = str(metadata["features"]).partition(" on ")
-        name, _, version = data.rpartition(" ")
-        return cls.model_validate(
-            {
-                "format": OLD_FORMAT,
-                "backbone": _unknown(backbone) if on and "file" not in backbone else None,
-                "features": None,
-                "classes": metadata["classes"],
-                "mode": metadata["mode"],
-                "grain": metadata["grain"],
-                "data": {"name": name or backbone, "version": version},
-                "metrics": {"pruned": {"test_accuracy": metadata["test_accuracy"]}},
-            }
-        )
-
-
-def _unknown(backbone: str) -> dict[str, Any]:
-    """A backbone of which only the name is known."""
-    return {"name": backbone, "weights": None, "image_size": None, "preprocessing": None}
+    sentence: Name = Field(description="pruned against dense on test, in words")
+    written_by: Name = Field(description="version of evojax_prune")

@@ -1,9 +1,10 @@
-"""What a search optimises, by name, direction and way of writing; how it is measured is elsewhere."""
+"""What a search optimises: name, direction and way of writing; measured elsewhere."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 
@@ -17,12 +18,18 @@ class Objective:
         label: name and unit for tables and pictures.
         maximised: whether higher is better; otherwise lower is.
         digits: format of a value, as in ``".4f"``.
+        noisy: whether a genome's value differs from one split to the next. The size of a head does
+            not: it is never estimated.
+        scale: on which differences count: ``linear``, or ``log`` for positive values of which the
+            ratios matter.
     """
 
     name: str
     label: str
     maximised: bool = True
     digits: str = ".4f"
+    noisy: bool = True
+    scale: Literal["linear", "log"] = "linear"
 
     def text(self, value: float) -> str:
         """A value in words; a failed evaluation is called so."""
@@ -30,7 +37,7 @@ class Objective:
 
 
 def minimised(values: np.ndarray, objectives: Sequence[Objective]) -> np.ndarray:
-    """Values ``[n, M]`` with every objective minimised and NaN, the worst, as ``+inf``.
+    """Costs: every objective minimised, on its scale, and ``+inf`` where the evaluation failed.
 
     The one place where signs turn: a failed evaluation is the worst in every objective.
 
@@ -41,7 +48,11 @@ def minimised(values: np.ndarray, objectives: Sequence[Objective]) -> np.ndarray
     Returns:
         ``float64 [n, M]``.
     """
-    signs = np.array([-1.0 if o.maximised else 1.0 for o in objectives])
-    costs = np.asarray(values, np.float64) * signs
+    costs = np.array(values, np.float64)
+    for column, objective in zip(costs.T, objectives, strict=True):
+        if objective.scale == "log":
+            np.log(column, out=column)
+        if objective.maximised:
+            np.negative(column, out=column)
     failed = np.isnan(costs).any(1, keepdims=True)
     return np.where(failed, np.inf, costs)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
+from typing import Annotated
+
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+
+from evojax_prune.core.options import metavar
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True, config=ConfigDict(extra="forbid", allow_inf_nan=False))
 class Protocol:
     """Training recipe of a head.
 
@@ -15,8 +20,8 @@ class Protocol:
 
     Attributes:
         epochs: most epochs a head is trained for.
-        batch_size: rows a step; the last batch of an epoch may be smaller and its loss is the mean
-            over the rows that it has.
+        batch_size: rows per step; the last batch of an epoch may be smaller and its loss is the
+            mean over the rows that it has.
         learning_rate: rate before decay.
         momentum: velocity kept from step to step, in [0, 1).
         nesterov: look ahead along the velocity, as Keras does: ``v = m*v - lr*g; w += m*v - lr*g``.
@@ -31,23 +36,81 @@ class Protocol:
             and ``decay``, not ``momentum`` and ``nesterov``.
         input_noise: standard deviation of Gaussian noise added to the features at each step, in
             units of the features.
+        label_smoothing: ``s`` in [0, 1): a row's target is ``(1 - s) * one-hot + s / C`` in the
+            training loss, which early stopping sees too; scores are not smoothed.
+
+    Raises:
+        pydantic.ValidationError: a value out of bounds.
     """
 
-    epochs: int = 600
-    batch_size: int = 32
-    learning_rate: float = 1e-3
-    momentum: float = 0.9
-    nesterov: bool = True
-    decay: float = 1e-6
-    patience: int = 10
-    min_delta: float = 1e-5
-    restore_best: bool = True
-    optimizer: str = "sgd"
-    input_noise: float = 0.0
+    epochs: Annotated[
+        int, Field(ge=1, le=10**6, description="most epochs a head is trained for")
+    ] = 600
+    batch_size: Annotated[int, Field(ge=1, le=2**24, description="rows per step")] = 32
+    learning_rate: Annotated[float, Field(gt=0, le=1e30, description="rate before decay")] = 1e-3
+    momentum: Annotated[
+        float, Field(ge=0, lt=1, description="velocity kept from step to step (sgd only)")
+    ] = 0.9
+    nesterov: Annotated[bool, Field(description="look ahead along the velocity (sgd only)")] = True
+    decay: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=1e6,
+            description="inverse-time decay per step: rate / (1 + decay * step number)",
+        ),
+    ] = 1e-6
+    patience: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=10**6,
+            description="epochs without an improvement of the training loss before training stops; "
+            "0: train all epochs",
+        ),
+    ] = 10
+    min_delta: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=1e3,
+            description="least fall of the training loss that is an improvement, nats",
+        ),
+    ] = 1e-5
+    restore_best: Annotated[
+        bool,
+        Field(
+            description="use the weights of the epoch with the lowest training loss, not the last"
+        ),
+    ] = True
+    optimizer: Annotated[
+        str,
+        Field(
+            description="sgd, or an optax optimizer by name (adam, adamw, lion, ...)",
+            json_schema_extra=metavar("NAME"),
+        ),
+    ] = "sgd"
+    input_noise: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=1e6,
+            description="standard deviation of Gaussian noise added to the features at each step, "
+            "in units of the features",
+        ),
+    ] = 0.0
+    label_smoothing: Annotated[
+        float,
+        Field(
+            ge=0,
+            lt=1,
+            description="share of each row's target that is spread evenly over the classes",
+        ),
+    ] = 0.0
 
 
 PAPER = Protocol()
-"""The reference's recipe; the default *final protocol*."""
+"""The reference's recipe."""
 
 SEARCH = Protocol(epochs=5, learning_rate=1e-2)
-"""A cheap recipe that ranks masks almost as the reference's does; the default *search protocol*."""
+"""A cheap recipe that ranks masks; the default *search protocol*."""

@@ -1,4 +1,4 @@
-"""From scores to what is kept, and how much two rankings agree."""
+"""From scores to what is kept, how many to keep, and how much two rankings agree."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from evojax_prune.core.errors import UserError
+
+REDUCTION_LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
+"""Fractions of the units that are dropped by default."""
 
 
 def rank_units(scores: np.ndarray, active: np.ndarray | None = None) -> np.ndarray:
@@ -87,3 +90,61 @@ def rank_correlation(scores: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
     correlation = np.where(product > 0, centred @ centred.T / np.where(product > 0, product, 1), 0)
     np.fill_diagonal(correlation, 1.0)
     return np.clip(correlation, -1, 1)
+
+
+def quantiles(scores: np.ndarray) -> np.ndarray:
+    """Ranks of scores as quantiles, which do not depend on the scores' unit.
+
+    Args:
+        scores: ``[..., U]``, higher is better; ``-inf`` is the worst.
+
+    Returns:
+        ``float64 [..., U]`` in (0, 1]; the best has the highest, equal scores their mean.
+    """
+    from scipy.stats import rankdata
+
+    return rankdata(scores, axis=-1) / np.shape(scores)[-1]
+
+
+def standard_error(accuracy: float, rows: int) -> float:
+    """Standard error of an accuracy measured on ``rows`` independent rows (binomial)."""
+    return float(np.sqrt(accuracy * (1 - accuracy) / rows))
+
+
+def smallest_within(score: np.ndarray, size: np.ndarray, error: float) -> int:
+    """The smallest candidate whose score is at most ``error`` below the best one's.
+
+    Args:
+        score: ``[L]``, higher is better; NaN where training diverged.
+        size: ``[L]``, parameters or units of each.
+        error: slack in units of the score; one standard error of the best one's by Breiman et al.
+            (1984), who prune trees so.
+
+    Returns:
+        Its index; of equal size the better, then the first.
+
+    Raises:
+        UserError: every score is NaN.
+    """
+    if np.isnan(score).all():
+        raise UserError("every size diverged in training: lower the learning rate")
+    # A comparison with NaN is false, so a diverged head is not a candidate.
+    good = np.flatnonzero(score >= np.nanmax(score) - error)
+    order = np.lexsort((-score[good], size[good]))
+    return int(good[order[0]])
+
+
+def smallest_within_error(accuracy: np.ndarray, size: np.ndarray, rows: int) -> int:
+    """:func:`smallest_within` one standard error of the best accuracy.
+
+    Args:
+        accuracy: ``[L]``, selection accuracy of each head; NaN where training diverged.
+        size: ``[L]``, parameters or units of each.
+        rows: rows of the selection split.
+
+    Raises:
+        UserError: no head has an accuracy.
+    """
+    known = accuracy[~np.isnan(accuracy)]
+    error = standard_error(float(known.max()), rows) if len(known) else 0.0
+    return smallest_within(accuracy, size, error)

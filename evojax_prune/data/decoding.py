@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from PIL import ExifTags, Image
+from PIL import Image, ImageOps
+
+from evojax_prune.data.files import open_file
 
 DECODING = "1"
 """Raise when :func:`decode_image` changes the pixels it gives: features cached before are stale."""
 
-_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-"""What turns a picture upright, for each value of the EXIF orientation tag but 1."""
+MAX_PIXELS = 89_478_485
+"""Most pixels of an image, Pillow's own limit: a small file may claim any number of them."""
+
+_METADATA = ("exif", "Raw profile type exif", "XML:com.adobe.xmp", "xmp")
+
+# Pillow warns of up to twice its limit, and of damaged metadata, on standard error: the one is
+# refused below, the other does not matter.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 
 class UnreadableImageError(Exception):
-    """The bytes are no image that can be decoded; the message is the reason, without the file."""
+    """The bytes are not an image that can be decoded; the message is why, without the file."""
 
 
 def decode_image(source: Path | bytes) -> np.ndarray:
@@ -41,38 +45,56 @@ def decode_image(source: Path | bytes) -> np.ndarray:
         ``uint8 [h, w, 3]``.
 
     Raises:
-        UnreadableImageError: no image, a truncated one, or one of floating-point pixels.
+        UnreadableImageError: not an image, a truncated one, one of floating-point pixels, or one
+            of more than :data:`MAX_PIXELS`.
     """
-    try:
-        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
-            image.load()  # before the EXIF data are asked for: some formats keep them at the end
-            return _rgb(_upright(image))
-    except Exception as error:  # Pillow's plugins raise nearly anything on broken files
-        raise UnreadableImageError(_reason(error)) from error
+    with _opened(source) as image:
+        _turn_upright(image)
+        return _rgb(image)
 
 
 def check_header(path: Path) -> None:
-    """Look at the head of a file only: fast, finds files that are no images, not truncated ones.
+    """Look at the head of a file only: fast, finds files that are not images, not truncated ones.
 
     Raises:
-        UnreadableImageError: no image.
+        UnreadableImageError: not an image, or one of more than :data:`MAX_PIXELS`.
     """
+    with _opened(path):
+        pass
+
+
+@contextlib.contextmanager
+def _opened(source: Path | bytes) -> Iterator[Image.Image]:
+    """The image, nothing of it decoded; whatever goes wrong with it becomes one kind of error."""
     try:
-        Image.open(path).close()
-    except Exception as error:  # as in decode_image
+        with (
+            io.BytesIO(source) if isinstance(source, bytes) else open_file(source) as file,
+            Image.open(file) as image,
+        ):
+            if image.width * image.height > MAX_PIXELS:
+                raise Image.DecompressionBombError
+            yield image
+    except Exception as error:  # Pillow's plugins raise nearly anything on broken files
         raise UnreadableImageError(_reason(error)) from error
 
 
 def _reason(error: Exception) -> str:
     if isinstance(error, Image.UnidentifiedImageError):
         return "not an image in a format that Pillow knows"
+    if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
+        return f"it has more than {MAX_PIXELS / 1e6:.0f} million pixels, save it smaller"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
     lines = str(error).splitlines()
     return lines[0] if lines else type(error).__name__
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    turn = _UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation, 1))
-    return image if turn is None else image.transpose(turn)
+def _turn_upright(image: Image.Image) -> None:
+    image.load()  # before the EXIF data are asked for: some formats keep them at the end
+    image.getexif()  # kept by Pillow from here on
+    for key in _METADATA:  # else written anew without the orientation, which fails on odd ones
+        image.info.pop(key, None)
+    ImageOps.exif_transpose(image, in_place=True)
 
 
 def _rgb(image: Image.Image) -> np.ndarray:

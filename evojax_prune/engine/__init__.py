@@ -1,6 +1,52 @@
-"""The population trainer: many masked heads on fixed features, exactly and fast."""
+"""The population trainer: many masked heads on fixed features, exactly and fast.
 
-from evojax_prune.engine.fits import EngineReport, Fits
-from evojax_prune.engine.population import fit_population
+The public names are imported when they are first used, so that ``ENGINES`` costs nothing.
+"""
 
-__all__ = ["EngineReport", "Fits", "fit_population"]
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from evojax_prune.engine.api import fit_population
+    from evojax_prune.engine.cache import FoldCache
+    from evojax_prune.engine.fits import EngineReport, Fits
+    from evojax_prune.engine.optax.steps import optimizer_names
+    from evojax_prune.engine.optax.trainer import HeadTrainer
+    from evojax_prune.engine.workers import run_queue
+
+__all__ = [
+    "ENGINES",
+    "EngineReport",
+    "Fits",
+    "FoldCache",
+    "HeadTrainer",
+    "fit_population",
+    "optimizer_names",
+    "run_queue",
+]
+
+ENGINES = ("auto", "native", "xla", "optax")
+"""What ``engine`` may be: ``auto``, or the name of a path in ``evojax_prune.engine.plan.PATHS``."""
+
+_HOMES = {
+    "EngineReport": "fits",
+    "Fits": "fits",
+    "FoldCache": "cache",
+    "HeadTrainer": "optax.trainer",
+    "fit_population": "api",
+    "optimizer_names": "optax.steps",
+    "run_queue": "workers",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name's module on first use (PEP 562)."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

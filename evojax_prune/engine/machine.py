@@ -18,8 +18,8 @@ class Machine:
     """Rates of one device (or one CPU core).
 
     Attributes:
-        gemm: float32 products, floating-point operations a second.
-        stream: memory traffic, bytes a second.
+        gemm: float32 products, floating-point operations per second.
+        stream: memory traffic, bytes per second.
         step: seconds that a step of a compiled loop costs besides its arithmetic.
     """
 
@@ -34,7 +34,7 @@ CPU_CORE = Machine(gemm=55e9, stream=15e9, step=60e-6)
 
 @functools.cache
 def measure(device: jax.Device) -> Machine:
-    """Rates of an accelerator, measured once a process in about a second."""
+    """Rates of an accelerator, measured once per process in about a second."""
     if device.platform == "cpu":
         return CPU_CORE
     with jax.default_device(device):
@@ -44,12 +44,12 @@ def measure(device: jax.Device) -> Machine:
         big = jnp.ones(2**26, jnp.float32)
         stream = 2 * big.nbytes / _seconds(lambda: _shift(big))
         loop = _seconds(lambda: _small_steps(jnp.ones((32, 32), jnp.float32)))
-    return Machine(gemm, stream, loop / SMALL_STEPS * KERNELS_A_STEP)
+    return Machine(gemm, stream, loop / SMALL_STEPS * KERNELS_PER_STEP)
 
 
 SMALL_STEPS = 200
-KERNELS_A_STEP = 15
-"""Kernels that a training step launches, about; the measured loop launches one a step."""
+KERNELS_PER_STEP = 15
+"""Kernels that a training step launches, about; the measured loop launches one per step."""
 
 
 @jax.jit
@@ -82,6 +82,11 @@ def free_bytes(device: jax.Device) -> int:
     stats = device.memory_stats() if device.platform != "cpu" else None
     if stats and "bytes_limit" in stats:
         return int(stats["bytes_limit"] - stats["bytes_in_use"])
+    return free_host_bytes()
+
+
+def free_host_bytes() -> int:
+    """Memory free on the host."""
     if "SC_AVPHYS_PAGES" in os.sysconf_names:
         return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return 4 * 2**30  # macOS does not say

@@ -1,13 +1,22 @@
-"""One worker a core, each pulling the next member from a queue."""
+"""One worker per core, each pulling the next job from a queue.
+
+Left alone, OpenBLAS splits every product of NumPy's over all cores. Two workers that multiply at
+the same time then wait for each other's halves: products took twice as long on two cores. So inside
+the queue every product takes one core.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import logging
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from typing import TypeVar
+from contextlib import AbstractContextManager
+from typing import Any, TypeVar
 
-from evojax_prune.engine.blas import one_thread_a_product
+log = logging.getLogger(__name__)
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -35,7 +44,7 @@ def run_queue(
         jobs: what is to be done.
         work: does one; it must release the interpreter's lock to gain from several workers.
         cost: estimate by which jobs are ordered, in any unit.
-        workers: threads; by default one a core.
+        workers: threads; by default one per core.
         finished: called with 1 for each job done.
     """
     results: list[Result | None] = [None] * len(jobs)
@@ -48,7 +57,7 @@ def run_queue(
 
     threads = ThreadPoolExecutor(workers or core_count(), thread_name_prefix="member")
     # Also for a single job: its numbers must not depend on how many others there are.
-    with one_thread_a_product(), threads as pool:
+    with one_thread_per_product(), threads as pool:
         futures = [pool.submit(run, i) for i in order]
         try:
             done, _ = wait(futures, return_when=FIRST_EXCEPTION)
@@ -59,3 +68,20 @@ def run_queue(
         for future in done:
             future.result()
     return results  # type: ignore[return-value]
+
+
+def one_thread_per_product() -> AbstractContextManager[Any]:
+    """Products of NumPy's arrays take one core each inside, in all threads of the process."""
+    controller = _controller()
+    return controller.limit(limits=1, user_api="blas") if controller else contextlib.nullcontext()
+
+
+@functools.cache
+def _controller() -> Any:
+    """What reaches the libraries, or None: the engine also runs with NumPy and JAX alone."""
+    try:
+        from threadpoolctl import ThreadpoolController
+    except ImportError:
+        log.info("products of several workers hinder each other: threadpoolctl is missing")
+        return None
+    return ThreadpoolController()

@@ -1,6 +1,7 @@
 """Images become features once: extraction by a backbone, and the cache on disk."""
 
+from evojax_prune.features.backbones import BACKBONES, register_backbone
 from evojax_prune.features.extract import extract_features
-from evojax_prune.features.load import load_table
+from evojax_prune.features.load import check_options, load_table
 
-__all__ = ["extract_features", "load_table"]
+__all__ = ["BACKBONES", "check_options", "extract_features", "load_table", "register_backbone"]

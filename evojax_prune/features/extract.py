@@ -6,7 +6,6 @@ import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator, Sized
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
@@ -15,10 +14,8 @@ from evojax_prune.core.errors import UserError
 from evojax_prune.core.head_card import BackboneCard
 from evojax_prune.data.stream import map_ahead
 from evojax_prune.features import backbones
+from evojax_prune.features.backbones import Extractor
 from evojax_prune.features.progress import counting
-
-if TYPE_CHECKING:
-    from evojax_prune.features.backbones.backbone import Backbone
 
 RESIZING = "pillow bilinear"
 """Tag of how images are brought to the backbone's size; a change of it makes other features."""
@@ -28,6 +25,7 @@ _CPU_BATCH = 2
 speed of a batch of 16. Parallel work comes from one batch in each thread."""
 
 _ACCELERATOR_BATCH = 64
+_LARGEST_BATCH = 1024
 _ACCELERATOR_WORKERS = 8
 """Threads that resize images and feed an accelerator."""
 
@@ -51,17 +49,17 @@ def extract_features(
             Those that are not of the backbone's size are resized bilinearly (by Pillow, which
             averages when it shrinks), without regard to their shape.
         backbone: a name of :func:`evojax_prune.features.backbones.available`.
-        weights: file with the backbone's weights; the ImageNet weights if not given.
+        weights: file with the backbone's weights; its own if not given.
         image_size: side of the images that the backbone sees, pixels; its own if not given.
-        batch_size: images a step; chosen if not given.
+        batch_size: images per step; chosen if not given.
         progress: show a progress bar.
 
     Returns:
         ``float32 [n, F]``.
 
     Raises:
-        UserError: images that are none such, an unknown backbone, or its weights are missing or of
-            another network.
+        UserError: images of another shape or type, an unknown backbone, or its weights are missing
+            or of another network.
     """
     total = len(images) if isinstance(images, Sized) else None
     shape = getattr(images, "shape", None)
@@ -86,18 +84,17 @@ def backbone_card(
     Raises:
         UserError: an unknown backbone, or its weights are missing.
     """
-    name = backbones.canonical(backbone)
-    known = backbones.network(name)
+    known = backbones.find(backbone)
     return BackboneCard(
-        name=name,
-        weights=backbones.weights_id(name, weights),
-        image_size=image_size or known.image_size,
+        name=known.name,
+        weights=known.weights_id(weights),
+        image_size=backbones.checked_size(known, image_size),
         preprocessing=f"{RESIZING}, {known.preprocessing}",
     )
 
 
 def run(
-    net: Backbone,
+    net: Extractor,
     images: Iterable[np.ndarray],
     total: int | None = None,
     *,
@@ -110,11 +107,11 @@ def run(
         net: the backbone.
         images: drawn one by one, in the caller's thread.
         total: how many there are; without it, memory holds the features twice for a moment.
-        batch_size: images a step; chosen if None.
+        batch_size: images per step; chosen if None.
         advance: called with the number of images done since the last call.
 
     Raises:
-        UserError: an image that is none, or features that are not finite.
+        UserError: an image of another shape or type, or features that are not finite.
     """
     batch, workers = _plan(batch_size)
 
@@ -134,7 +131,7 @@ def resized(image: np.ndarray, size: int) -> np.ndarray:
     """An image ``uint8 [h, w, 3]`` as ``uint8 [size, size, 3]``.
 
     Raises:
-        UserError: the image is none such.
+        UserError: the image has another shape or type.
     """
     image = np.asarray(image)
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
@@ -147,9 +144,13 @@ def resized(image: np.ndarray, size: int) -> np.ndarray:
 
 
 def _plan(batch_size: int | None) -> tuple[int, int]:
-    """Images a step, and threads that each run one step at a time."""
+    """Images per step, and threads that each run one step at a time."""
     import jax
 
+    if batch_size is not None and not 1 <= batch_size <= _LARGEST_BATCH:
+        raise UserError(
+            f"--extraction-batch is {batch_size}, expected 1 to {_LARGEST_BATCH} images per step"
+        )
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     cores = cores or 1
     if jax.default_backend() == "cpu":

@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from evojax_prune import data
 from evojax_prune.core.errors import UserError
-from evojax_prune.data import FeatureTable, ImageDataset, ImageSplit
+from evojax_prune.data import FeatureTable, ImageDataset, ImageSplit, LoadOptions
+from evojax_prune.data.splitting.groups import tell_groups
 from evojax_prune.features import backbones, cache, extract
+from evojax_prune.features.backbones import Extractor
 from evojax_prune.features.cache import Entry, Key
 from evojax_prune.features.progress import counting
 
-if TYPE_CHECKING:
-    from evojax_prune.features.backbones.backbone import Backbone
+_DEFAULTS = {
+    "data_dir": None,
+    "backbone": backbones.DEFAULT,
+    "backbone_weights": None,
+    "image_size": None,
+    "skip_unreadable": False,
+    "groups": None,
+    "extraction_batch": None,
+}
+"""Options that a source may read, and what they are where nothing was asked for."""
 
 
 def load_table(
@@ -26,61 +35,100 @@ def load_table(
     image_size: int | None = None,
     skip_unreadable: bool = False,
     groups: str | None = None,
-    batch_size: int | None = None,
+    extraction_batch: int | None = None,
     cache_dir: Path | None = None,
     progress: bool = False,
 ) -> FeatureTable:
-    """Features of a data set: from a features file, from the cache, or else by the backbone.
+    """Features of a data set: from its source, from the cache, or else by the backbone.
 
     With the features cached, neither the backbone nor Keras nor TensorFlow Datasets is imported.
 
     Args:
-        dataset: features file (``.npz``), image folder, ``digits`` or a TensorFlow Datasets name.
+        dataset: features file (``.npz``), image folder, ``digits``, a TensorFlow Datasets name, or
+            what another source of :data:`evojax_prune.data.SOURCES` claims.
         data_dir: where TensorFlow Datasets keeps its data.
         backbone: a name of :func:`evojax_prune.features.backbones.available`.
-        backbone_weights: file with its weights; the ImageNet weights if not given.
+        backbone_weights: file with its weights; its own if not given.
         image_size: side of the images that it sees, pixels; its own if not given.
-        skip_unreadable: leave files out that are no images, instead of stopping at them.
-        groups: regular expression that names each image's group, searched in its path.
-        batch_size: images a step of extraction; chosen if not given.
+        skip_unreadable: leave out files that are not images, instead of stopping at them.
+        groups: regular expression that names each image's group, searched in its path; see
+            :func:`evojax_prune.data.group_names`.
+        extraction_batch: images per step of extraction; chosen if not given.
         cache_dir: where features are kept; see :func:`evojax_prune.features.cache.folder`.
         progress: show progress bars.
 
     Raises:
-        UserError: data, backbone, weights or groups pattern that cannot be used.
+        UserError: data, backbone, weights or groups pattern that cannot be used, or an option that
+            the data set's source does not read.
     """
-    if data.dataset_kind(dataset) == "features":
-        if groups is not None:
+    check_options(
+        dataset,
+        data_dir=data_dir,
+        backbone=backbone,
+        backbone_weights=backbone_weights,
+        image_size=image_size,
+        skip_unreadable=skip_unreadable,
+        groups=groups,
+        extraction_batch=extraction_batch,
+    )
+    source = data.find_source(dataset)
+    options = LoadOptions(data_dir, skip_unreadable, groups)
+    if "backbone" not in source.reads:
+        table = data.load(dataset, options)
+        if not isinstance(table, FeatureTable):
+            raise TypeError(f"{source.title} gives images, but its `reads` has no backbone")
+    else:
+        recipe = _Recipe(backbone, backbone_weights, image_size)
+        folder = cache.folder(cache_dir)
+        entries = _all_cached(folder, recipe, dataset, options)
+        if entries is None:
+            images = data.load(dataset, options)
+            if isinstance(images, FeatureTable):
+                raise TypeError(f"{source.title} gives features, but its `reads` has a backbone")
+            entries = {
+                name: _entry(folder, recipe, images, split, extraction_batch, progress)
+                for name, split in images.splits.items()
+            }
+        table = _table(entries, source.display_name(dataset), recipe.name, groups)
+    if table.groups is not None:
+        tell_groups(table.groups)
+    return table
+
+
+def check_options(dataset: str, **given: object) -> None:
+    """Refuse options that were given but are not read for a data set.
+
+    Args:
+        dataset: as for :func:`load_table`.
+        given: options of a run by their names in a configuration; those that no source reads, and
+            those that have their defaults, do not matter.
+
+    Raises:
+        UserError: unknown data set, or an option that its source does not read.
+    """
+    source = data.find_source(dataset)
+    for name, default in _DEFAULTS.items():
+        if name not in source.reads and given.get(name, default) != default:
+            flag = f"--{name.replace('_', '-')}"
+            instead = ": give the groups in the file" if name == "groups" else ""
             raise UserError(
-                f"--groups searches file names, which the features file {dataset} does not have: "
-                "give the groups in it, as groups_train and groups_test"
+                f"{flag} does nothing with {source.title}, such as {dataset}: leave it out{instead}"
             )
-        return data.load_features_file(Path(dataset).expanduser())
-    recipe = _Recipe(backbone, backbone_weights, image_size)
-    folder = cache.folder(cache_dir)
-    entries = _all_cached(folder, recipe, dataset, data_dir, skip_unreadable, groups)
-    if entries is None:
-        images = data.load_images(dataset, data_dir, skip_unreadable=skip_unreadable, groups=groups)
-        entries = {
-            name: _entry(folder, recipe, images, split, batch_size, progress)
-            for name, split in images.splits.items()
-        }
-    return _table(entries, _shown_name(dataset), recipe.name, groups)
 
 
 class _Recipe:
     """A backbone and all that its features follow from but the images; loaded when first run."""
 
-    def __init__(self, backbone: str, weights: Path | None, image_size: int | None) -> None:
-        self.name = backbones.canonical(backbone)
+    def __init__(self, name: str, weights: Path | None, image_size: int | None) -> None:
+        self.backbone = backbones.find(name)
+        self.name = self.backbone.name
         self.weights = weights
-        known = backbones.network(self.name)
-        self.image_size = image_size or known.image_size
+        self.image_size = backbones.checked_size(self.backbone, image_size)
         self._key: Key = {
             "backbone": self.name,
-            "weights": backbones.weights_id(self.name, weights),
+            "weights": self.backbone.weights_id(weights),
             "image_size": self.image_size,
-            "preprocessing": f"{extract.RESIZING}, {known.preprocessing}",
+            "preprocessing": f"{extract.RESIZING}, {self.backbone.preprocessing}",
         }
 
     def key(self, identity: str) -> Key:
@@ -88,25 +136,19 @@ class _Recipe:
         return {"data": identity, **self._key}
 
     @functools.cached_property
-    def net(self) -> Backbone:
-        """The backbone."""
+    def net(self) -> Extractor:
+        """The backbone, ready to run."""
         return backbones.load(self.name, self.weights, self.image_size)
 
 
 def _all_cached(
-    folder: Path,
-    recipe: _Recipe,
-    dataset: str,
-    data_dir: Path | None,
-    skip_unreadable: bool,
-    groups: str | None,
+    folder: Path, recipe: _Recipe, dataset: str, options: LoadOptions
 ) -> dict[str, Entry] | None:
     """The entries of all splits, if the cache has them; nothing heavy is imported to see that."""
-    identities = data.identify(dataset, data_dir, skip_unreadable=skip_unreadable) or {}
     entries = {}
-    for split, identity in identities.items():
+    for split, identity in (data.identify(dataset, options) or {}).items():
         entry = cache.read(folder, recipe.key(identity))
-        if entry is None or (groups is not None and entry.paths is None):
+        if entry is None or (options.groups is not None and entry.paths is None):
             return None
         entries[split] = entry
     return entries or None
@@ -132,13 +174,6 @@ def _entry(
     entry = Entry(features, split.labels, split.paths, images.classes, images.name, images.version)
     cache.write(folder, key, entry)
     return entry
-
-
-def _shown_name(dataset: str) -> str | None:
-    """A folder's own name: equal images share their cached features, whatever they are called."""
-    if data.dataset_kind(dataset) != "folder":
-        return None
-    return Path(dataset).expanduser().resolve().name
 
 
 def _table(

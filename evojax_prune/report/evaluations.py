@@ -1,4 +1,4 @@
-"""``evaluations.csv``: one row an evaluation of the search."""
+"""``evaluations.csv``: one row per genome that was tried."""
 
 from __future__ import annotations
 
@@ -6,44 +6,33 @@ import csv
 import io
 import math
 
-from evojax_prune.search import SearchResult
+import numpy as np
 
-COLUMNS = (
-    "evaluation",
-    "generation",
-    "genome",
-    "active_fraction",
-    "fitness",
-    "epochs",
-    "seconds",
-)
+from evojax_prune.methods.found import Trials
 
 
-def evaluations_csv(search: SearchResult) -> str:
+def evaluations_csv(trials: Trials) -> str:
     """The file's content.
 
-    ``genome`` is the genome's hash; ``fitness`` is empty where training diverged; ``epochs`` and
+    ``genome`` is the genome's hash; an objective is empty where training diverged; ``epochs`` and
     ``seconds`` are those of training it, summed over folds.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    active, epochs, seconds = (
-        search.active_fraction,
-        search.columns["epochs"],
-        search.columns["seconds"],
+    names = [objective.name for objective in trials.objectives]
+    names = ["fitness"] if len(names) == 1 else names
+    writer.writerow(
+        ("evaluation", "generation", "genome", "active_fraction", *names, *trials.columns)
     )
-    for i, name in enumerate(search.hashes):
-        fitness = float(search.fitness[i])
-        writer.writerow(
-            (
-                i + 1,
-                search.generation[i],
-                name,
-                f"{active[i]:.6f}",
-                "" if math.isnan(fitness) else fitness,
-                epochs[i],
-                f"{seconds[i]:.4f}",
-            )
-        )
+    count = len(trials)
+    generation = np.zeros(count, np.int64) if trials.generation is None else trials.generation
+    active = trials.active_fraction
+    for i, name in enumerate(trials.hashes):
+        values = ("" if math.isnan(v) else float(v) for v in trials.values[i])
+        columns = (_cell(column[i]) for column in trials.columns.values())
+        writer.writerow((i + 1, generation[i], name, f"{active[i]:.6f}", *values, *columns))
     return text.getvalue()
+
+
+def _cell(value: object) -> object:
+    return f"{value:.4f}" if isinstance(value, float) else value

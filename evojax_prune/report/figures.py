@@ -3,83 +3,78 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from evojax_prune.methods.found import Trials
 
-def convergence(
-    path: Path,
-    fitness: np.ndarray,
-    generation: np.ndarray,
-    active_fraction: np.ndarray,
-    dense: float,
-    title: str,
-    ylabel: str,
-) -> None:
-    """Best and mean fitness against evaluations, with the dense head's; active fraction beneath.
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
-    Args:
-        path: PNG file.
-        fitness: ``float64 [E]`` in the order of evaluation; NaN for training that diverged.
-        generation: ``int [E]``; the mean is taken over each generation's new genomes.
-        active_fraction: ``float64 [E]``.
-        dense: fitness of the dense head under the same protocol.
-        title: above the picture.
-        ylabel: name of the fitness.
-    """
+
+def new_figure(width: float = 7.5, height: float = 5.5) -> Figure:
+    """An empty figure; sizes in inches."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    count = np.arange(1, len(fitness) + 1)
-    best_at = _best_at(fitness)
-    ends, means = _by_generation(generation, fitness)
-    _, active_means = _by_generation(generation, active_fraction)
-
-    figure = Figure(figsize=(7.5, 6), layout="constrained")
+    figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
+    return figure
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a PNG without a date, so that the same figures give the same file."""
+    figure.savefig(path, dpi=130, format="png", metadata={"Software": None})
+
+
+def convergence(figure: Figure, trials: Trials, dense: float, title: str) -> None:
+    """Best and mean fitness against evaluations, with the dense head's; active fraction beneath.
+
+    Args:
+        figure: an empty figure.
+        trials: every genome in the order of evaluation; the mean is taken over each generation's
+            new genomes.
+        dense: value of the dense head under the same protocol.
+        title: above the picture.
+    """
+    fitness, active_fraction = trials.values[:, 0], trials.active_fraction
+    assert trials.generation is not None, "nothing to show without generations"
+    count = np.arange(1, len(trials) + 1)
+    best_at = _best_at(fitness)
+    ends, means = _by_generation(trials.generation, fitness)
+    active_ends, active_means = _by_generation(trials.generation, active_fraction)
+
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(2, 1))
     upper.plot(count, fitness[best_at], color="C0", label="best so far")
     upper.plot(ends, means, color="C1", marker=".", label="mean of the generation")
     upper.axhline(dense, color="0.3", linestyle="--", label="dense head")
-    upper.set_ylabel(ylabel)
+    upper.set_ylabel(trials.objectives[0].label)
     upper.set_title(title, fontsize="medium")
     upper.legend(fontsize="small")
     upper.grid(alpha=0.3)
     lower.plot(count, active_fraction[best_at], color="C0", label="best so far")
-    lower.plot(ends, active_means, color="C1", marker=".", label="mean of the generation")
+    lower.plot(active_ends, active_means, color="C1", marker=".", label="mean of the generation")
     lower.set_ylim(0, 1)
     lower.set_ylabel("active fraction")
     lower.set_xlabel("evaluations")
     lower.grid(alpha=0.3)
-    figure.savefig(path, dpi=130, metadata={"Software": None})
 
 
-def levels(
-    path: Path,
-    active_fraction: np.ndarray,
-    accuracy: np.ndarray,
-    chosen: float,
-    dense: float,
-    title: str,
-) -> None:
+def levels(figure: Figure, trials: Trials, chosen: float, dense: float, title: str) -> None:
     """Accuracy of a ranking's heads against their size, with the dense head's.
 
     Args:
-        path: PNG file.
-        active_fraction: ``float64 [L]``.
-        accuracy: ``float64 [L]``, on the selection split.
+        figure: an empty figure.
+        trials: the sizes that were tried; accuracies are those on the selection split.
         chosen: active fraction of the head that was taken.
         dense: accuracy of the dense head.
         title: above the picture.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7.5, 4.5), layout="constrained")
-    FigureCanvasAgg(figure)
     axes = figure.subplots()
-    order = np.argsort(active_fraction)
-    axes.plot(active_fraction[order], accuracy[order], marker="o", label="pruned")
+    order = np.argsort(trials.active_fraction)
+    sizes, accuracy = trials.active_fraction[order], trials.values[order, 0]
+    axes.plot(sizes, accuracy, marker="o", label="pruned")
     axes.axvline(chosen, color="C1", linestyle=":", label="taken")
     axes.axhline(dense, color="0.3", linestyle="--", label="dense head")
     axes.set_xlim(0, 1)
@@ -88,7 +83,6 @@ def levels(
     axes.set_title(title, fontsize="medium")
     axes.legend(fontsize="small")
     axes.grid(alpha=0.3)
-    figure.savefig(path, dpi=130, metadata={"Software": None})
 
 
 def _best_at(fitness: np.ndarray) -> np.ndarray:

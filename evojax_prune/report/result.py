@@ -14,12 +14,17 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from evojax_prune.analysis.comparison import Difference, accuracy_interval
+from evojax_prune.analysis.paired import Difference, accuracy_interval, paired_difference
 from evojax_prune.core.outcome import Outcome
+from evojax_prune.report.summary import sentence
+from evojax_prune.search.archive import digests, pack
 from evojax_prune.version import __version__
 
 if TYPE_CHECKING:
     from evojax_prune.baselines import BaselineRow
+    from evojax_prune.methods.found import Found
+    from evojax_prune.methods.problem import Problem
+    from evojax_prune.report.pruned import Pruned
 
 SCHEMA = "evojax_prune/result/1"
 
@@ -143,14 +148,63 @@ class Result(Part):
         return json.dumps(self.model_dump(mode="json", by_alias=True), indent=2) + "\n"
 
 
-def head_result(outcome: Outcome, dense: Outcome) -> HeadResult:
-    """The figures of one head."""
-    return HeadResult(**_figures(outcome, dense))
+def make_result(pruned: Pruned) -> Result:
+    """Every figure of a finished run."""
+    problem, found = pruned.problem, pruned.found
+    difference = paired_difference(found.pruned.right, found.dense.right)
+    said = sentence(found, difference, problem.selected_on_test)
+    return Result(
+        config=pruned.settings,
+        dataset=_dataset(problem),
+        dense=HeadResult(**_figures(found.dense, found.dense)),
+        random=RandomResult(**_figures(found.random, found.dense), masks=found.masks),
+        best=HeadResult(**_figures(found.pruned, found.dense)),
+        best_name=found.name,
+        baselines=[_baseline(row) for row in pruned.baselines],
+        genome=digests(pack(found.pruned.genome[None]))[0],
+        comparison=_comparison(difference, said),
+        search=_search(found),
+        selected_on_test=problem.selected_on_test,
+        wall_seconds=round(pruned.seconds, 3),
+        versions=versions(),
+    )
 
 
-def random_result(outcome: Outcome, dense: Outcome, masks: int) -> RandomResult:
-    """The figures of the best of ``masks`` random masks."""
-    return RandomResult(**_figures(outcome, dense), masks=masks)
+def _dataset(problem: Problem) -> DatasetResult:
+    first = problem.splits[0]
+    return DatasetResult(
+        name=problem.name,
+        version=problem.version,
+        classes=len(first.classes),
+        class_names=list(first.classes),
+        train=len(first.train),
+        selection=len(first.selection),
+        test=len(first.test),
+        folds=problem.folds,
+        features=problem.pruning.spec.features,
+        source=problem.source,
+    )
+
+
+def _search(found: Found) -> SearchResultPart:
+    effort, report = found.effort, found.effort.reports[-1]
+    dense = float(found.dense_values[0])
+    return SearchResultPart(
+        strategy=found.how,
+        evaluations=len(found.trials),
+        generations=effort.generations,
+        cached=effort.cached,
+        best_fitness=found.best,
+        dense_fitness=None if math.isnan(dense) else dense,
+        member_epochs=int(found.trials.columns["epochs"].sum()),
+        wall_seconds=round(effort.seconds, 3),
+        device=report.device,
+        engine=report.reason,
+        paths=effort.paths,
+        compile_seconds=round(effort.compile_seconds, 3),
+        resumed=effort.resumed,
+        ended=effort.ended,
+    )
 
 
 def _figures(outcome: Outcome, dense: Outcome) -> dict[str, Any]:
@@ -167,8 +221,7 @@ def _figures(outcome: Outcome, dense: Outcome) -> dict[str, Any]:
     }
 
 
-def baseline_result(row: BaselineRow) -> BaselineResult:
-    """The figures of one other way of pruning."""
+def _baseline(row: BaselineRow) -> BaselineResult:
     diverged = math.isnan(row.selection_accuracy)
     return BaselineResult(
         name=row.name,
@@ -181,8 +234,7 @@ def baseline_result(row: BaselineRow) -> BaselineResult:
     )
 
 
-def comparison_result(difference: Difference, sentence: str) -> ComparisonResult:
-    """The comparison of the pruned head with the dense one."""
+def _comparison(difference: Difference, sentence: str) -> ComparisonResult:
     return ComparisonResult(
         difference=difference.value,
         interval=(difference.low, difference.high),

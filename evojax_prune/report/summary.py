@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from rich import box
 from rich.table import Table
 
-from evojax_prune.analysis.comparison import Difference
-from evojax_prune.core.outcome import Outcome
-from evojax_prune.report.result import HeadResult, Result
+from evojax_prune.analysis.paired import Difference
+
+if TYPE_CHECKING:
+    from evojax_prune.methods.found import Found
+    from evojax_prune.report.result import HeadResult, Result
 
 SELECTED_ON_TEST = "selected on test"
 
@@ -67,8 +71,11 @@ def baselines_table(result: Result) -> Table:
         lines.add_column(name, justify="right")
     rows = {(row.name, row.at): row for row in result.baselines}
     for name in dict.fromkeys(row.name for row in result.baselines):
-        same, best = rows[name, "same"], rows.get((name, "best"))
-        cells = [_accuracy(same.selection_accuracy), _accuracy(same.test_accuracy)]
+        same = rows.get((name, "same"))
+        best = rows.get((name, "best"), rows.get((name, "whole")))
+        cells = ["", ""]
+        if same is not None:
+            cells = [_accuracy(same.selection_accuracy), _accuracy(same.test_accuracy)]
         if best is not None:
             size = f"{best.parameters:,} ({best.parameters / result.dense.parameters:.0%})"
             cells += [f"{best.active_fraction:.0%}", _accuracy(best.selection_accuracy)]
@@ -81,11 +88,9 @@ def _accuracy(value: float | None) -> str:
     return "diverged" if value is None else f"{value:.4f}"
 
 
-def sentence(
-    name: str, pruned: Outcome, dense: Outcome, difference: Difference, selected_on_test: bool
-) -> str:
+def sentence(found: Found, difference: Difference, selected_on_test: bool) -> str:
     """Whether the pruned head beat the dense one on test."""
-    kind = "evolved" if name == "evolved" else "pruned"
+    pruned, dense, kind = found.pruned, found.dense, found.kind
     said = (
         f"On test the {kind} head scores {pruned.test:.4f} and the dense head {dense.test:.4f}: "
         f"{difference.value:+.4f}, 95% interval {difference.low:+.4f} to {difference.high:+.4f}. "

@@ -2,7 +2,9 @@
 
 import sys
 
-from evojax_prune.run.main import main
-
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        from evojax_prune.cli.main import command
+    except KeyboardInterrupt:  # while importing
+        sys.exit(130)
+    command()

@@ -1,7 +1,7 @@
 """Search over genomes: knows bits and fitness, nothing of heads or images.
 
 The public names are imported when they are first used, so that
-:mod:`evojax_prune.search.strategies.names` can be read without starting JAX.
+names and options of the strategies can be read without starting JAX.
 """
 
 from __future__ import annotations
@@ -9,40 +9,59 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
-from evojax_prune.search.strategies.names import available
+from evojax_prune.search.strategies.options import (
+    PAPER,
+    EveryOption,
+    GeneticOptions,
+    LogitOptions,
+    SteadyStateOptions,
+    StrategyOptions,
+)
+from evojax_prune.search.strategies.registry import STRATEGIES, available, make_strategy
 
 if TYPE_CHECKING:
     from evojax_prune.search.loop import run_search
     from evojax_prune.search.result import Evaluation, GenerationInfo, SearchResult
-    from evojax_prune.search.strategies.factory import make_strategy
+    from evojax_prune.search.selection import Best, Front, Selection, selection_of
     from evojax_prune.search.strategies.generational import GenerationalGA
-    from evojax_prune.search.strategies.options import PAPER
     from evojax_prune.search.strategies.steady_state import SteadyStateGA
     from evojax_prune.search.strategies.strategy import Strategy
 
 __all__ = [
     "PAPER",
+    "STRATEGIES",
+    "Best",
     "Evaluation",
+    "EveryOption",
+    "Front",
     "GenerationInfo",
     "GenerationalGA",
+    "GeneticOptions",
+    "LogitOptions",
     "SearchResult",
+    "Selection",
     "SteadyStateGA",
+    "SteadyStateOptions",
     "Strategy",
+    "StrategyOptions",
     "available",
     "make_strategy",
     "run_search",
+    "selection_of",
 ]
 
 _HOMES = {
-    "PAPER": "strategies.options",
+    "Best": "selection",
     "Evaluation": "result",
+    "Front": "selection",
     "GenerationInfo": "result",
     "GenerationalGA": "strategies.generational",
     "SearchResult": "result",
+    "Selection": "selection",
     "SteadyStateGA": "strategies.steady_state",
     "Strategy": "strategies.strategy",
-    "make_strategy": "strategies.factory",
     "run_search": "loop",
+    "selection_of": "selection",
 }
 
 

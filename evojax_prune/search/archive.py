@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from evojax_prune.search.result import Evaluation, best_first
+from evojax_prune.search.result import Evaluation
 
 
 def pack(genomes: np.ndarray) -> np.ndarray:
@@ -17,41 +17,70 @@ def pack(genomes: np.ndarray) -> np.ndarray:
 
 def digests(packed: np.ndarray) -> list[str]:
     """A name for each packed genome: its BLAKE2b hash, 32 hexadecimal digits."""
-    return [hashlib.blake2b(row.tobytes(), digest_size=16).hexdigest() for row in packed]
+    rows = np.ascontiguousarray(packed)
+    return [hashlib.blake2b(row.data, digest_size=16).hexdigest() for row in rows]
+
+
+class Rows:
+    """An array that grows at its end: a row costs constant time, however many there are."""
+
+    def __init__(self, dtype: Any, *shape: int):
+        self._data = np.empty((64, *shape), dtype)
+        self._count = 0
+
+    def extend(self, rows: np.ndarray) -> None:
+        """Append rows."""
+        end = self._count + len(rows)
+        if end > len(self._data):
+            more = np.empty((2 * end, *self._data.shape[1:]), self._data.dtype)
+            more[: self._count] = self.array
+            self._data = more
+        self._data[self._count : end] = rows
+        self._count = end
+
+    @property
+    def array(self) -> np.ndarray:
+        """All rows so far; a view."""
+        return self._data[: self._count]
 
 
 class Archive:
-    """Evaluated genomes in order, with their fitness, generation and further columns.
+    """Evaluated genomes in order, with their values, generation and further columns.
 
-    Genomes are kept packed, eight bits a byte: a search over a million connections would not fit
-    otherwise.
+    Genomes are kept packed, eight bits per byte, in one block per batch: a search over a million
+    connections would not fit otherwise.
 
     Attributes:
         genome_length: bits G.
         entries: place of each genome, by its digest.
-        best: place of the best genome (see :func:`best_first`).
     """
 
-    def __init__(self, genome_length: int):
+    def __init__(self, genome_length: int, objectives: int):
         self.genome_length = genome_length
         self.entries: dict[str, int] = {}
-        self.best = 0
-        self._packed: list[np.ndarray] = []
-        self._active: list[int] = []
-        self._fitness: list[float] = []
-        self._generation: list[int] = []
-        self._columns: dict[str, list[Any]] = {}
+        self._packed: list[np.ndarray] = [np.empty((0, -(-genome_length // 8)), np.uint8)]
+        self._active = Rows(np.int64)
+        self._values = Rows(np.float64, objectives)
+        self._generation = Rows(np.int64)
+        self._columns: dict[str, list[np.ndarray]] = {}
 
     def __len__(self) -> int:
         return len(self.entries)
 
-    def fitness(self, entries: list[int]) -> np.ndarray:
-        """``float64 [n]`` of some entries."""
-        return np.array([self._fitness[i] for i in entries], np.float64)
+    @property
+    def values(self) -> np.ndarray:
+        """``float64 [E, M]``."""
+        return self._values.array
 
-    def active(self, entries: list[int]) -> np.ndarray:
-        """Active bits ``int64 [n]`` of some entries."""
-        return np.array([self._active[i] for i in entries], np.int64)
+    @property
+    def active(self) -> np.ndarray:
+        """Active bits ``int64 [E]``."""
+        return self._active.array
+
+    def find(self, names: list[str]) -> np.ndarray:
+        """Places ``int64 [n]`` of genomes by their digests; -1 for those that are not here."""
+        get = self.entries.get
+        return np.fromiter((get(name, -1) for name in names), np.int64, len(names))
 
     def add(
         self, names: list[str], packed: np.ndarray, generation: int, evaluation: Evaluation
@@ -61,34 +90,30 @@ class Archive:
         Args:
             names: their digests.
             packed: ``uint8 [n, ceil(G / 8)]``.
-            generation: in which they were asked.
-            evaluation: their fitness and columns; the same columns in every batch.
+            generation: in which they were asked for.
+            evaluation: their values ``[n, M]`` and columns; the same columns in every batch.
         """
         if len(self) and evaluation.columns.keys() != self._columns.keys():
             raise ValueError(
                 f"evaluate gave the columns {sorted(evaluation.columns)}, "
                 f"before it gave {sorted(self._columns)}"
             )
-        start = len(self)
-        self.entries.update({name: start + i for i, name in enumerate(names)})
-        self._packed.extend(packed)
-        self._active.extend(np.bitwise_count(packed).sum(1, dtype=np.int64).tolist())
-        self._fitness.extend(np.asarray(evaluation.fitness, np.float64).tolist())
-        self._generation.extend([generation] * len(names))
+        self.entries.update(zip(names, range(len(self), len(self) + len(names)), strict=True))
+        self._packed.append(packed)
+        self._active.extend(np.bitwise_count(packed).sum(1, dtype=np.int64))
+        self._values.extend(evaluation.values)
+        self._generation.extend(np.full(len(names), generation))
         for column, values in evaluation.columns.items():
-            self._columns.setdefault(column, []).extend(np.asarray(values).tolist())
-        contenders = [self.best, *range(start, len(self))]
-        self.best = contenders[best_first(self.fitness(contenders), self.active(contenders))[0]]
+            self._columns.setdefault(column, []).append(np.asarray(values))
 
     def fields(self) -> dict[str, Any]:
         """The fields of a :class:`~evojax_prune.search.result.SearchResult` that are kept here."""
-        width = -(-self.genome_length // 8)
         return {
             "genome_length": self.genome_length,
-            "packed": np.array(self._packed, np.uint8).reshape(len(self), width),
+            "packed": np.concatenate(self._packed),
             "hashes": tuple(self.entries),
-            "active": np.array(self._active, np.int64),
-            "fitness": np.array(self._fitness, np.float64),
-            "generation": np.array(self._generation, np.int64),
-            "columns": {name: np.array(values) for name, values in self._columns.items()},
+            "active": self.active.copy(),
+            "values": self.values.copy(),
+            "generation": self._generation.array.copy(),
+            "columns": {name: np.concatenate(parts) for name, parts in self._columns.items()},
         }

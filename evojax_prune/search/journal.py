@@ -1,15 +1,21 @@
 """A journal on disk: what was evaluated is never evaluated again, even if the run is killed.
 
-The file is JSON lines. The first line says which run it belongs to; each further line is one batch
-of evaluations, appended and flushed to the disk before the search goes on. A line cut short by a
-crash is dropped when the file is opened again. A resumed search replays the strategy from the start
-with the same seed, taking fitness from the journal, and so comes to the very state it was in.
+The file is JSON lines. The first line says which run it belongs to and keeps the rankings that
+guide it; each further line is one batch of evaluations, appended and flushed to the disk before the
+search goes on. Every line carries a checksum of its bytes and of the line before, so that a
+damaged, missing or repeated line is found. A last line cut short by a crash is dropped when the
+file is opened again. A resumed search replays the strategy from the start with the same seed,
+taking values from the journal, and so comes to the very state it was in.
 """
 
 from __future__ import annotations
 
+import base64
+import contextlib
+import hashlib
 import json
 import os
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,96 +23,168 @@ from typing import Any
 import numpy as np
 
 from evojax_prune.core.errors import UserError
+from evojax_prune.core.files import make_folder, os_errors, write_file
 from evojax_prune.search.result import Evaluation
 
-SCHEMA = "evojax_prune.search.journal/1"
+FAMILY = "evojax_prune.search.journal/"
+SCHEMA = f"{FAMILY}2"
+
+ALIKE = 0.05
+"""Largest mean difference, in quantiles, between the rankings of a run and of its resumption. An
+accelerator may change a rank; other rankings are another search."""
+
+_SUM = 16  # hexadecimal digits of a line's checksum
+_HEAD = b'{"sum":"'
+_SAFE = getattr(os, "O_NOFOLLOW", 0) | getattr(
+    os, "O_NONBLOCK", 0
+)  # no link, no waiting for a pipe
+_REMEDY = "choose another folder with --output, or remove the file to start anew"
 
 
 class Journal:
-    """Evaluations of one run, by genome.
+    """Evaluations of one run, by genome and occasion.
 
     Attributes:
         path: the file; its folder is made if need be.
         config: plain data (as JSON has it) that decides the run's numbers.
+        guide: rankings ``float32 [R, G]`` that guide the search, as the run started with them, or
+            None.
     """
 
-    def __init__(self, path: Path, config: Mapping[str, Any]):
+    def __init__(
+        self,
+        path: Path,
+        config: Mapping[str, Any],
+        objectives: int,
+        guide: np.ndarray | None = None,
+    ):
         """Open, or start, the journal.
 
+        Args:
+            path: the file.
+            config: plain data that decides the run's numbers.
+            objectives: values M per evaluation.
+            guide: rankings as quantiles ``float32 [R, G]`` of a guided search.
+
         Raises:
-            UserError: the file is no journal, or one of a run with another config.
+            UserError: the file is not a journal, is damaged, or is of a run with another config;
+                or it cannot be read or written.
         """
         self.path = Path(path)
         self.config = json.loads(json.dumps(config))
-        self._known: dict[str, tuple[float, dict[str, Any]]] = {}
-        self._unread: set[str] = set()
-        if self.path.exists() and self.path.stat().st_size:
-            self._read()
+        self.guide = guide
+        self._objectives = objectives
+        self._batches: list[_Batch] = []
+        self._known: dict[tuple[int, str], tuple[int, int]] = {}  # batch, and row in it
+        self._unread: set[tuple[int, str]] = set()
+        self._last = ""
+        content = self._content()
+        if content:
+            self._read(content)
         else:
             self._start()
 
-    def recall(self, names: list[str]) -> Evaluation | None:
-        """The evaluations of a batch of genomes, or None if not all of them are journalled.
+    def recall(self, names: list[str], occasion: int) -> tuple[np.ndarray, Evaluation]:
+        """What is journalled of a batch of genomes.
 
         Args:
             names: the genomes' digests.
+            occasion: on which they are judged.
+
+        Returns:
+            Which of them are journalled, ``bool [n]``, and their evaluation.
 
         Raises:
             UserError: the replay took another way than the run that wrote the journal.
         """
-        if all(name in self._known for name in names):
-            self._unread.difference_update(names)
-            rows = [self._known[name] for name in names]
-            columns = rows[0][1].keys() if rows else ()
-            return Evaluation(
-                np.array([fitness for fitness, _ in rows], np.float64),
-                {c: np.array([row[c] for _, row in rows]) for c in columns},
-            )
-        if self._unread - set(names):
+        asked = [(occasion, name) for name in names]
+        places = [self._known.get(one) for one in asked]
+        found = [place for place in places if place is not None]
+        self._unread.difference_update(asked)
+        if self._unread and len(found) < len(names):
             raise UserError(
                 f"the journal {self.path} holds evaluations that this search does not ask for, so "
                 "it was written by another version of JAX, evosax or evojax_prune: continue with "
-                "that version, or remove the file to start anew"
+                f"that version, or {_REMEDY}"
             )
-        return None
+        rows = [(self._batches[batch], row) for batch, row in found]
+        values = np.array([batch.values[row] for batch, row in rows], np.float64)
+        columns = rows[0][0].columns if rows else ()
+        return (
+            np.array([place is not None for place in places], bool),
+            Evaluation(
+                values.reshape(len(rows), self._objectives),
+                {c: np.array([batch.columns[c][row] for batch, row in rows]) for c in columns},
+            ),
+        )
 
-    def record(self, names: list[str], evaluation: Evaluation) -> None:
-        """Append a batch; when this returns, it is on the disk."""
-        columns = {name: np.asarray(values).tolist() for name, values in evaluation.columns.items()}
-        fitness = np.asarray(evaluation.fitness, np.float64).tolist()
-        self._append({"genomes": names, "fitness": fitness, "columns": columns})
-        self._keep(names, fitness, columns)
-        self._unread.difference_update(names)
+    def record(self, names: list[str], occasion: int, evaluation: Evaluation) -> None:
+        """Append a batch; when this returns, it is on the disk.
+
+        Raises:
+            UserError: it cannot be written (the disk is full, say).
+        """
+        line = self._sealed(
+            {
+                "occasion": occasion,
+                "genomes": names,
+                "values": evaluation.values.tolist(),
+                "columns": {name: values.tolist() for name, values in evaluation.columns.items()},
+            }
+        )
+        with os_errors(f"write the journal {self.path}", len(line)):
+            _append(self.path, line)
 
     def _start(self) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        new = self.path.with_name(f"{self.path.name}.{os.getpid()}.new")
-        new.write_text(_line({"schema": SCHEMA, "config": self.config}))
-        os.replace(new, self.path)
+        header: dict[str, Any] = {"schema": SCHEMA, "config": self.config}
+        if self.guide is not None:
+            header["guide"] = _written_guide(self.guide)
+        make_folder(self.path.parent)
+        write_file(self.path, self._sealed(header))
 
-    def _append(self, batch: dict[str, Any]) -> None:
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(_line(batch))
-            file.flush()
-            os.fsync(file.fileno())
+    def _content(self) -> bytes:
+        """The file's content; nothing if there is none."""
+        with os_errors(f"read the journal {self.path}"), contextlib.suppress(FileNotFoundError):
+            if not stat.S_ISREG(os.lstat(self.path).st_mode):
+                raise UserError(f"{self.path} is not a regular file: {_REMEDY}")
+            with os.fdopen(os.open(self.path, os.O_RDONLY | _SAFE), "rb") as file:
+                return file.read()
+        return b""
 
-    def _read(self) -> None:
-        whole, _, cut = self.path.read_bytes().rpartition(b"\n")
-        header, *batches = whole.split(b"\n")
-        self._check(_parsed(self.path, header))
-        for line in batches:
-            batch = _parsed(self.path, line)
-            self._keep(batch["genomes"], batch["fitness"], batch["columns"])
+    def _read(self, content: bytes) -> None:
+        whole, newline, cut = content.rpartition(b"\n")
+        header, *lines = (whole if newline else content).split(b"\n")
+        self._check(self._header(header))
+        for number, line in enumerate(lines, 2):
+            self._keep(self._parsed(line, number), number)
         self._unread = set(self._known)
         if cut:  # by a crash; only now is it sure that the file is ours to change
-            os.truncate(self.path, len(whole) + 1)
+            with os_errors(f"write the journal {self.path}"):
+                os.truncate(self.path, len(whole) + 1)
+
+    def _header(self, line: bytes) -> dict[str, Any]:
+        """The first line, which says what the file is."""
+        try:
+            schema = str(json.loads(line)["schema"])
+        except (ValueError, TypeError, LookupError, RecursionError):
+            schema = ""
+        if schema.startswith(FAMILY) and schema != SCHEMA:
+            raise UserError(
+                f"the journal {self.path} was written by another version of evojax_prune "
+                f"({schema}, this one reads {SCHEMA}): finish the run with that version, or "
+                f"{_REMEDY}"
+            )
+        if schema != SCHEMA:
+            raise UserError(
+                f"{self.path} is not a search journal ({SCHEMA}), or its first line is damaged: "
+                f"{_REMEDY}"
+            )
+        header = self._parsed(line, 1)
+        if not isinstance(header.get("config"), dict):
+            raise self._damaged(1, "it has no config")
+        return header
 
     def _check(self, header: dict[str, Any]) -> None:
-        if header.get("schema") != SCHEMA:
-            raise UserError(
-                f"{self.path} is no search journal of this version ({SCHEMA}): name another file, "
-                "or remove this one"
-            )
         here, there = _flat(self.config), _flat(header["config"])
         differing = sorted(k for k in here.keys() | there.keys() if here.get(k) != there.get(k))
         if differing:
@@ -115,28 +193,158 @@ class Journal:
                 f"the journal {self.path} belongs to another run ({first} is {there.get(first)!r} "
                 f"there and {here.get(first)!r} here"
                 + (f"; also different: {', '.join(differing[1:])}" if differing[1:] else "")
-                + "): use the same settings to resume it, or remove it to start anew"
+                + f"): use the same settings to resume it, or {_REMEDY}"
             )
+        kept = _read_guide(header["guide"]) if "guide" in header else None
+        if "guide" in header and kept is None:
+            raise self._damaged(1, "its rankings are not what they should be")
+        if (kept is None) != (self.guide is None) or (
+            kept is not None
+            and self.guide is not None
+            and (kept.shape != self.guide.shape or np.abs(kept - self.guide).mean() > ALIKE)
+        ):
+            raise UserError(
+                f"the journal {self.path} belongs to a run with other rankings of the bits: use "
+                f"the same ones to resume it, or {_REMEDY}"
+            )
+        self.guide = kept
 
-    def _keep(self, names: list[str], fitness: list[float], columns: dict[str, list[Any]]) -> None:
-        for i, name in enumerate(names):
-            row = {column: values[i] for column, values in columns.items()}
-            self._known[name] = (fitness[i], row)
+    def _keep(self, line: dict[str, Any], number: int) -> None:
+        batch = _Batch.of(line, self._objectives)
+        if batch is None:
+            raise self._damaged(number, "it is not a batch of evaluations")
+        keys = [(batch.occasion, name) for name in batch.genomes]
+        if len(set(keys)) < len(keys) or any(key in self._known for key in keys):
+            raise self._damaged(number, "it evaluates a genome again")
+        if self._batches and batch.columns.keys() != self._batches[0].columns.keys():
+            raise self._damaged(number, "its columns are not those of the lines before")
+        self._known.update({key: (len(self._batches), row) for row, key in enumerate(keys)})
+        self._batches.append(batch)
+
+    def _sealed(self, data: dict[str, Any]) -> bytes:
+        """A line with its checksum, the next one of this file."""
+        # NaN, of a failed evaluation, is written and read as Python's json does.
+        payload = json.dumps(data, separators=(",", ":")).encode()
+        self._last = _checksum(self._last, payload)
+        return _HEAD + self._last.encode() + b'",' + payload[1:] + b"\n"
+
+    def _parsed(self, line: bytes, number: int) -> dict[str, Any]:
+        """The data of a line whose checksum is right."""
+        start = len(_HEAD) + _SUM + 2
+        payload = b"{" + line[start:]
+        expected = _checksum(self._last, payload)
+        if line[:start] != _HEAD + expected.encode() + b'",':
+            raise self._damaged(number, "its checksum is wrong")
+        self._last = expected
+        try:
+            return dict(json.loads(payload))
+        except (ValueError, TypeError, RecursionError):
+            raise self._damaged(number, "it is not JSON") from None
+
+    def _damaged(self, number: int, why: str) -> UserError:
+        return UserError(
+            f"line {number} of the journal {self.path} is damaged or out of place ({why}): remove "
+            "that line and all after it to go on from there, or " + _REMEDY
+        )
 
 
-def _parsed(path: Path, line: bytes) -> dict[str, Any]:
+class _Batch:
+    """One line of evaluations, found sound.
+
+    Attributes:
+        occasion: on which they were made.
+        genomes: digests, n of them.
+        values: n lists of M numbers.
+        columns: n numbers, words or truths each.
+    """
+
+    def __init__(
+        self,
+        occasion: int,
+        genomes: list[str],
+        values: list[list[float]],
+        columns: dict[str, list[Any]],
+    ):
+        self.occasion = occasion
+        self.genomes = genomes
+        self.values = values
+        self.columns = columns
+
+    @classmethod
+    def of(cls, line: dict[str, Any], objectives: int) -> _Batch | None:
+        """The batch of a parsed line, or None if anything in it is not as expected."""
+        if line.keys() != {"occasion", "genomes", "values", "columns"}:
+            return None
+        occasion, genomes, values, columns = (
+            line[name] for name in ("occasion", "genomes", "values", "columns")
+        )
+        sound = (
+            type(occasion) is int
+            and 0 <= occasion < 2**63
+            and isinstance(genomes, list)
+            and all(map(_is_digest, genomes))
+            and isinstance(values, list)
+            and len(values) == len(genomes) > 0
+            and all(isinstance(row, list) and len(row) == objectives for row in values)
+            and all(type(value) is float for row in values for value in row)
+            and isinstance(columns, dict)
+            and all(_is_column(column, len(genomes)) for column in columns.values())
+        )
+        return cls(occasion, genomes, values, columns) if sound else None
+
+
+def _is_digest(name: object) -> bool:
+    return isinstance(name, str) and len(name) == 32 and set(name) <= set("0123456789abcdef")
+
+
+def _is_column(column: object, count: int) -> bool:
+    """Whether it is so many numbers, words or truths, all of a kind."""
+    if not isinstance(column, list) or len(column) != count:
+        return False
+    kinds = {type(value) for value in column}
+    small = all(-(2**63) <= value < 2**63 for value in column) if kinds == {int} else True
+    return len(kinds) == 1 and kinds <= {int, float, str, bool} and small
+
+
+def _checksum(before: str, payload: bytes) -> str:
+    return hashlib.blake2b(before.encode() + payload, digest_size=_SUM // 2).hexdigest()
+
+
+def _written_guide(guide: np.ndarray) -> dict[str, Any]:
+    """Quantiles ``float32 [R, G]`` as plain data, exactly: twice each rank is a whole number."""
+    ranks = np.rint(2 * (guide.astype(np.float64) * guide.shape[1] + 0.5)).astype("<u4")
+    return {"shape": list(guide.shape), "ranks": base64.b64encode(ranks.tobytes()).decode()}
+
+
+def _read_guide(data: Any) -> np.ndarray | None:
+    """Quantiles from what :func:`_written_guide` gave; None if it is something else."""
     try:
-        return dict(json.loads(line))
-    except (ValueError, TypeError) as error:
-        raise UserError(
-            f"{path} is no search journal, or damaged ({error}): name another file, or remove this "
-            "one to start anew"
-        ) from None
+        rankings, length = data["shape"]
+        content = base64.b64decode(data["ranks"], validate=True)
+        ranks = np.frombuffer(content, "<u4").reshape(rankings, length)
+    except (TypeError, ValueError, LookupError):
+        return None
+    if not ((ranks >= 2) & (ranks <= 2 * length)).all():
+        return None
+    return ((ranks / 2 - 0.5) / length).astype(np.float32)
 
 
-def _line(data: dict[str, Any]) -> str:
-    # NaN, of a failed evaluation, is written and read as Python's json does.
-    return json.dumps(data, separators=(",", ":")) + "\n"
+def _append(path: Path, line: bytes) -> None:
+    """Append a line and wait until it is on the disk; if that fails, leave the file as it was."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | _SAFE)
+    try:
+        length = os.fstat(descriptor).st_size
+        rest = memoryview(line)
+        try:
+            while rest:
+                rest = rest[os.write(descriptor, rest) :]
+            os.fsync(descriptor)
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.ftruncate(descriptor, length)
+            raise
+    finally:
+        os.close(descriptor)
 
 
 def _flat(data: Any, name: str = "") -> dict[str, Any]:

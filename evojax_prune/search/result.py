@@ -7,19 +7,23 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from evojax_prune.core.objective import Objective
+from evojax_prune.search.selection import Selection, selection_of
+
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """What an ``evaluate`` function may return instead of the bare fitness.
+    """What an ``evaluate`` function may return instead of the bare values.
 
     Attributes:
-        fitness: ``float64 [n]``, maximised; NaN where the evaluation failed.
+        values: ``float64 [n, M]``, or ``[n]`` for one objective, each in its objective's own
+            direction; NaN where the evaluation failed.
         columns: more to remember of each genome (epochs, seconds, ...): numbers or text ``[n]``,
             the same names in every call. They are journalled, and end in
             :attr:`SearchResult.columns`.
     """
 
-    fitness: np.ndarray
+    values: np.ndarray
     columns: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
 
@@ -29,58 +33,97 @@ class GenerationInfo:
 
     Attributes:
         generation: number, 0 for the first population.
-        evaluations: genomes evaluated so far.
+        evaluations: evaluations so far.
         cached: genomes asked for so far that were known already.
-        best_fitness: of all genomes so far, maximised; NaN while every evaluation failed.
-        best_active_fraction: of that best genome.
-        mean_fitness: of the population after the generation (of the generation's genomes where the
-            strategy keeps no population); failed members left out, NaN if all failed.
-        mean_active_fraction: likewise.
-        replayed: all of the generation's fitness came from the journal.
+        leaders: values ``float64 [L, M]`` of the best genomes so far: of one objective the best,
+            of several the front; ``[0, M]`` while every evaluation has failed.
+        leaders_active_fraction: ``float64 [L]``, in [0, 1].
+        mean: ``float64 [M]``, of the population after the generation (of the generation's genomes
+            where the strategy keeps no population); failed members left out, NaN if all failed.
+        mean_active_fraction: likewise, failed members included.
+        replayed: all of the generation's values came from the journal.
     """
 
     generation: int
     evaluations: int
     cached: int
-    best_fitness: float
-    best_active_fraction: float
-    mean_fitness: float
+    leaders: np.ndarray
+    leaders_active_fraction: np.ndarray
+    mean: np.ndarray
     mean_active_fraction: float
     replayed: bool
+
+    @property
+    def best_fitness(self) -> float:
+        """The first objective of the first leader; NaN while every evaluation has failed."""
+        return float(self.leaders[0, 0]) if len(self.leaders) else float("nan")
+
+    @property
+    def best_active_fraction(self) -> float:
+        """Of the first leader; NaN while every evaluation has failed."""
+        return float(self.leaders_active_fraction[0]) if len(self.leaders) else float("nan")
+
+    @property
+    def mean_fitness(self) -> float:
+        """The first objective's mean."""
+        return float(self.mean[0])
 
 
 @dataclasses.dataclass(frozen=True)
 class SearchResult:
-    """Every distinct evaluated genome, in order of evaluation.
+    """Every distinct evaluated genome, in order of its first evaluation.
 
     Attributes:
+        objectives: what was searched for, M of them.
         genome_length: bits G.
-        packed: ``uint8 [E, ceil(G / 8)]``, the genomes, eight bits a byte.
+        packed: ``uint8 [E, ceil(G / 8)]``, the genomes, eight bits per byte.
         hashes: a name for each genome, 32 hexadecimal digits.
         active: ``int64 [E]``, active bits.
-        fitness: ``float64 [E]``, maximised; NaN where the evaluation failed.
-        generation: ``int64 [E]``, in which each was asked.
+        values: ``float64 [E, M]``, each in its objective's own direction; NaN where the evaluation
+            failed.
+        generation: ``int64 [E]``, in which each was first asked for.
         columns: whatever else ``evaluate`` gave, ``[E]`` each.
+        population: ``int64 [P]``, indices of the final population, best first; of the last
+            generation where the strategy keeps no population.
         cached: genomes asked for again, which cost nothing.
         generations: generations told to the strategy, the first population included.
         stopped: why the search ended, a sentence for the user.
         exhausted: whether the whole budget was used.
     """
 
+    objectives: tuple[Objective, ...]
     genome_length: int
     packed: np.ndarray
     hashes: tuple[str, ...]
     active: np.ndarray
-    fitness: np.ndarray
+    values: np.ndarray
     generation: np.ndarray
     columns: dict[str, np.ndarray]
+    population: np.ndarray
     cached: int
     generations: int
     stopped: str
     exhausted: bool
 
     def __len__(self) -> int:
-        return len(self.fitness)
+        return len(self.values)
+
+    @property
+    def selection(self) -> Selection:
+        """Who is better than whom."""
+        return selection_of(self.objectives)
+
+    @property
+    def fitness(self) -> np.ndarray:
+        """Values of the only objective, ``float64 [E]``.
+
+        Raises:
+            ValueError: there are several objectives.
+        """
+        if len(self.objectives) > 1:
+            names = ", ".join(o.name for o in self.objectives)
+            raise ValueError(f"a search for {names} has no single fitness: use values")
+        return self.values[:, 0]
 
     @property
     def genomes(self) -> np.ndarray:
@@ -98,14 +141,9 @@ class SearchResult:
 
     @property
     def best(self) -> int:
-        """Index of the best genome: highest fitness, then fewest active bits, then the first."""
+        """Index of the first of :meth:`top`."""
         return int(self.top(1)[0])
 
     def top(self, k: int) -> np.ndarray:
         """Indices ``int64 [min(k, E)]`` of the best genomes, best first; failed ones come last."""
-        return best_first(self.fitness, self.active)[:k]
-
-
-def best_first(fitness: np.ndarray, active: np.ndarray) -> np.ndarray:
-    """Indices from the best to the worst: maximised fitness, NaN last, then fewer active bits."""
-    return np.lexsort((active, np.where(np.isnan(fitness), np.inf, -fitness)))
+        return self.selection.order(self.values, self.active)[:k]

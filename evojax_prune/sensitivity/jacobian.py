@@ -6,6 +6,7 @@ from typing import Literal
 
 import jax
 
+from evojax_prune.core.forward import jax_affine, jax_forward_after, layers_of
 from evojax_prune.core.head import Params
 
 Output = Literal["probabilities", "logits"]
@@ -28,17 +29,15 @@ def activations(params: Params, x: jax.Array, layer: int) -> jax.Array:
     Returns:
         ``[U]``.
     """
-    for i in range(layer):
-        x = jax.nn.relu(_affine(params, i, x))
+    for weights in layers_of(params)[:layer]:
+        x = jax.nn.relu(jax_affine(x, weights))
     return x
 
 
 def outputs(params: Params, units: jax.Array, layer: int, of: Output) -> jax.Array:
     """Outputs ``[C]`` of one pattern, given the units ``[U]`` of one layer."""
-    last = depth(params) - 1
-    for i in range(layer, last):
-        units = jax.nn.relu(_affine(params, i, units))
-    logits = _affine(params, last, units)
+    first, *later = layers_of(params)[layer:]
+    logits = jax_forward_after(jax_affine(units, first), later)
     return jax.nn.softmax(logits) if of == "probabilities" else logits
 
 
@@ -57,9 +56,3 @@ def jacobian(params: Params, units: jax.Array, layer: int, of: Output) -> jax.Ar
         ``[n, C, U]``: entry (n, k, j) is the derivative of output k by unit j at pattern n.
     """
     return jax.vmap(jax.jacrev(lambda a: outputs(params, a, layer, of)))(units)
-
-
-def _affine(params: Params, index: int, x: jax.Array) -> jax.Array:
-    layer = params[f"layer_{index}"]
-    x = x @ layer["kernel"]
-    return x + layer["bias"] if "bias" in layer else x

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from evojax_prune.cli import flags as cli
-from evojax_prune.cli.config import RunConfig
 from evojax_prune.core.errors import UserError
+from evojax_prune.run.config import RunConfig
 from experiments import published
 from experiments.harness.runs import WHOLE, Run, Variant, find_or_run
 

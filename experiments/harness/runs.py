@@ -12,7 +12,6 @@ import functools
 import hashlib
 import json
 import os
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,17 +19,17 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from evojax_prune.cli import flags as cli
-from evojax_prune.cli.config import RunConfig
-from evojax_prune.cli.progress import say, show_notices
+from evojax_prune.cli.progress import Terminal, show_notices
+from evojax_prune.core.files import save_file
 from evojax_prune.core.head import head_spec
 from evojax_prune.core.mode import MODES
 from evojax_prune.core.pruning import Pruning
 from evojax_prune.core.splits import FeatureSplits
-from evojax_prune.methods import pipeline
-from evojax_prune.methods.find import find
-from evojax_prune.report import write
-from evojax_prune.run.folder import MARK, PartialFolder
+from evojax_prune.methods.problem import Problem
+from evojax_prune.report.pruned import Pruned
+from evojax_prune.run.config import RunConfig
+from evojax_prune.run.run import load_problem, prune_into
+from evojax_prune.run.store import MARK, PartialFolder
 
 SEARCH = "search.npz"
 
@@ -68,7 +67,7 @@ class Run:
     result: Mapping[str, Any]
 
     @functools.cached_property
-    def problem(self) -> pipeline.Problem:
+    def problem(self) -> Problem:
         """The data and the head, loaded anew."""
         return load(self.config, self.variant)
 
@@ -108,9 +107,9 @@ def once(folder: Path, name: str, settings: object, compute: Callable[[], Any]) 
     return json.loads(file.read_text(encoding="utf-8"))["result"]
 
 
-def load(config: RunConfig, variant: Variant = WHOLE) -> pipeline.Problem:
+def load(config: RunConfig, variant: Variant = WHOLE) -> Problem:
     """The problem of a run: the main command's, on a part of its data."""
-    problem = pipeline.load_problem(config)
+    problem = load_problem(config)
     if not variant.words:
         return problem
     splits = [variant.cut(part) for part in problem.splits]
@@ -141,24 +140,34 @@ def find_or_run(config: RunConfig, home: Path, variant: Variant = WHOLE) -> Run:
 
 def _run(config: RunConfig, variant: Variant, folder: Path) -> None:
     """What the main command does, on a part of the data, with the search kept whole."""
-    started, console = time.monotonic(), Console(stderr=True)
+    console = Console(stderr=True)
     with show_notices(console):
+        observer = Terminal(console)
         problem = load(config, variant)
-        say(console, f"seed {config.seed}, mode {config.mode}, {problem.name}")
-        with PartialFolder(folder) as partial:
-            partial.configure(cli.dump(config), overwrite=False)
-            found = find(problem, partial, console)
-            result = write.make_result(problem, found, time.monotonic() - started)
-            write.write_files(partial, problem, found, result)
+        observer.note(f"seed {config.seed}, mode {config.mode}, {problem.name}")
+        prune_into(
+            PartialFolder(folder), config, observer, problem=problem, writers={SEARCH: _search}
+        )
+
+
+def _search(path: Path, pruned: Pruned) -> None:
+    """Every genome that was tried."""
+    trials, packed = pruned.found.trials, pruned.found.packed
+
+    def save(part: Path) -> None:
+        with part.open("wb") as file:
             np.savez_compressed(
-                partial.path / SEARCH,
+                file,
                 allow_pickle=False,
-                packed=found.search.packed,
-                length=np.int64(found.search.genome_length),
-                fitness=found.search.fitness,
-                generation=found.search.generation,
+                packed=packed,
+                length=np.int64(trials.genome_length),
+                fitness=trials.values[:, 0],
+                generation=np.zeros(len(trials))
+                if trials.generation is None
+                else trials.generation,
             )
-            partial.finish()
+
+    save_file(path, save)
 
 
 def _digest(settings: object) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from evojax_prune.analysis import Summary, summarise
-from evojax_prune.cli.config import ProtocolOptions
+from evojax_prune.core.protocol import Protocol
 from experiments.harness.command import Experiment
 from experiments.harness.runs import Run
 
@@ -119,5 +119,5 @@ def _groups(run: Run) -> str:
     return f", grouped by `{run.config.groups}`" if run.config.groups else ""
 
 
-def _protocol(options: ProtocolOptions) -> str:
+def _protocol(options: Protocol) -> str:
     return f"at most {options.epochs} epochs at {options.learning_rate:g}"

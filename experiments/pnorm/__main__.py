@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from evojax_prune.core.errors import UserError
+from evojax_prune.data import find_source
 from evojax_prune.features import load_table
 from experiments.pnorm import report
 from experiments.pnorm.cell import run_cell
@@ -37,7 +38,7 @@ def run(study: Study) -> None:
                 # Loaded late: a study that only reports needs no features.
                 table = table or load_table(
                     dataset,
-                    data_dir=study.data_dir,
+                    data_dir=study.data_dir if "data_dir" in find_source(dataset).reads else None,
                     backbone=backbone,
                     backbone_weights=study.backbone_weights.get(backbone),
                     image_size=study.image_size,

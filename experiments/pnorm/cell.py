@@ -7,25 +7,22 @@ from typing import Any
 
 import numpy as np
 
+from evojax_prune.baselines import (
+    activation_means,
+    activation_variances,
+    gradient_times_input,
+    outgoing_norms,
+    random_scores,
+)
 from evojax_prune.core.head import HeadSpec, Params, head_spec
 from evojax_prune.core.masks import Masks, count_parameters, dense_masks
-from evojax_prune.core.pruning import decode
+from evojax_prune.core.mode import MODES
+from evojax_prune.core.pruning import Pruning
 from evojax_prune.core.ranking import jaccard, rank_correlation
 from evojax_prune.core.splits import FeatureSplits
 from evojax_prune.data import FeatureTable, make_splits
 from evojax_prune.engine import Fits, fit_population
-from evojax_prune.sensitivity import (
-    LayerScores,
-    activation_means,
-    activation_variances,
-    gradient_times_input,
-    keep_genomes,
-    mean_over_folds,
-    norm_name,
-    random_scores,
-    sensitivities,
-    weight_norms,
-)
+from evojax_prune.sensitivity import LayerScores, mean_over_folds, norm_name, sensitivity_scores
 from experiments.pnorm.settings import Baseline, Study
 
 
@@ -57,14 +54,20 @@ def run_cell(
         allow_group_overlap=how.allow_group_overlap,
     )
     spec = head_spec(study.mode, splits[0].train.x.shape[1], len(table.classes), study.hidden)
+    pruning = Pruning(spec, MODES[study.mode])
     dense = _fit(study, dense_masks(spec), splits, spec, seed, return_params=True)
     heads = [_only_member(fold) for fold in dense.folds or (dense,)]
     orders = rank(study, heads, splits, seed)
     keeps = [1 - level for level in study.levels]
-    genomes = np.stack([keep_genomes(scores, keeps) for scores in orders.values()])
+    genomes = np.array(
+        [
+            [pruning.keep(scores, (keep,) * len(scores)) for keep in keeps]
+            for scores in orders.values()
+        ]
+    )
     # Rankings often keep the same units at low levels; each head is trained once.
     distinct, place = np.unique(genomes.reshape(-1, genomes.shape[-1]), axis=0, return_inverse=True)
-    masks = decode(distinct, spec, study.mode)
+    masks = pruning.masks(distinct)
     start = heads[0] if study.fine_tune else None
     fits = _fit(study, masks, splits, spec, seed, params=start)
     parameters = count_parameters(masks, spec)
@@ -103,14 +106,16 @@ def rank(
     study: Study, heads: Sequence[Params], splits: Sequence[FeatureSplits], seed: int
 ) -> dict[str, LayerScores]:
     """Scores of every pruned layer's units under every norm and baseline, by the ranking's name."""
-
-    def all_norms(params: Params, x: np.ndarray, layer: int) -> np.ndarray:
-        found = sensitivities(
-            params, x, p=study.p, layer=layer, of=study.of, weighting=study.weighting
-        )
-        return np.stack([found.scores(p, study.p_outputs) for p in study.p])
-
-    layers = mean_over_folds(all_norms, heads, splits, study.mode)
+    train, mode = [split.train for split in splits], MODES[study.mode]
+    layers = sensitivity_scores(
+        heads,
+        train,
+        mode,
+        study.p,
+        p_outputs=study.p_outputs,
+        of=study.of,
+        weighting=study.weighting,
+    )
     orders = {norm_name(p): tuple(scores[i] for scores in layers) for i, p in enumerate(study.p)}
     reference = norm_name(2.0 if 2.0 in study.p else study.p[0])
     for name in study.baselines:
@@ -118,21 +123,22 @@ def rank(
             orders[name] = tuple(-scores for scores in orders[reference])
         else:
             score = _baseline(name, seed)
-            orders[name] = mean_over_folds(score, heads, splits, study.mode)
+            orders[name] = mean_over_folds(score, heads, train, mode)
     return orders
 
 
 def _baseline(name: Baseline, seed: int) -> Callable[[Params, np.ndarray, int], np.ndarray]:
-    def score(params: Params, x: np.ndarray, layer: int) -> np.ndarray:
+    def score(params: Params, x: np.ndarray, group: int) -> np.ndarray:
         if name == "weights":
-            return weight_norms(params, layer=layer)
+            return outgoing_norms(params, group)
         if name == "activation-mean":
-            return activation_means(params, x, layer=layer)
+            return activation_means(params, x, group)
         if name == "activation-variance":
-            return activation_variances(params, x, layer=layer)
+            return activation_variances(params, x, group)
         if name == "gradient-input":
-            return gradient_times_input(params, x, layer=layer)
-        return random_scores(params[f"layer_{layer}"]["kernel"].shape[0], (seed, layer))
+            return gradient_times_input(params, x, group)
+        (order,) = random_scores([len(params[f"layer_{group}"]["kernel"])], (seed, group))
+        return order
 
     return score
 
@@ -170,7 +176,7 @@ def _fit(
     return fit_population(
         masks,
         splits[0] if len(splits) == 1 else splits,
-        study.protocol.protocol(),
+        study.protocol,
         head=spec,
         seed=seed,
         evaluate=("selection", "test"),

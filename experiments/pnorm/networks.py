@@ -9,9 +9,49 @@ from typing import Any
 import numpy as np
 
 from evojax_prune.core.errors import UserError
-from evojax_prune.sensitivity import Volatility, smallest_within_error, volatility
+from evojax_prune.core.ranking import smallest_within_error
 
 Cell = dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Volatility:
+    """How much a network's accuracy moves when it is pruned, all in units of accuracy (0 to 1).
+
+    With ``d(p, r, s)`` the test accuracy under norm p at reduction level r with seed s minus the
+    dense head's with the same seed:
+
+    Attributes:
+        volatility: ``sqrt(mean over r of Var over (p, s) of d)``: at a given reduction level, how
+            far the outcome is from what one would expect, whichever norm and seed are taken. 0 for
+            a network whose accuracy depends on the level alone.
+        norms: the part of it due to the norm: ``sqrt(mean over r of Var over p of (mean over s of
+            d))``. The rest, ``volatility**2 - norms**2``, is due to the seed.
+        loss: ``-mean of d`` over norms, levels and seeds: what pruning costs on average. A
+            resilient network has a low loss and a low volatility.
+    """
+
+    volatility: float
+    norms: float
+    loss: float
+
+
+def volatility(pruned: np.ndarray, dense: np.ndarray) -> Volatility:
+    """Volatility of one network on one data set; a definition of ours.
+
+    Jeczmionek and Kowalski (2023) call ResNets volatile and VGG16 resilient; the definition here
+    makes that one figure. Variances are the population's.
+
+    Args:
+        pruned: accuracies ``[norms, levels, seeds]``; NaN where training diverged counts as 0.
+        dense: accuracies ``[seeds]`` of the dense heads.
+    """
+    change = np.nan_to_num(np.asarray(pruned, np.float64)) - dense[None, None, :]
+    return Volatility(
+        volatility=float(np.sqrt(change.var((0, 2)).mean())),
+        norms=float(np.sqrt(change.mean(2).var(0).mean())),
+        loss=float(-change.mean()),
+    )
 
 
 @dataclasses.dataclass(frozen=True)

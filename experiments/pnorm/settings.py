@@ -13,13 +13,12 @@ import tyro
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from evojax_prune.cli.config import ProtocolOptions
-from evojax_prune.cli.flags import merge
 from evojax_prune.core.errors import UserError
 from evojax_prune.core.mode import ModeName
-from evojax_prune.core.protocol import PAPER
+from evojax_prune.core.protocol import PAPER, Protocol
+from evojax_prune.core.ranking import REDUCTION_LEVELS
 from evojax_prune.data.splitting.partition import Selection
-from evojax_prune.sensitivity import REDUCTION_LEVELS
+from evojax_prune.run.config import merged
 
 Baseline = Literal[
     "weights", "activation-mean", "activation-variance", "gradient-input", "random", "highest"
@@ -88,7 +87,7 @@ class Study(BaseModel):
     mode: ModeName = "features"
     hidden: tuple[Annotated[int, Field(ge=1)], ...] | None = None
     fine_tune: bool = False
-    protocol: ProtocolOptions = ProtocolOptions.of(PAPER)
+    protocol: Protocol = PAPER
     data_dir: Path | None = None
     image_size: Annotated[int, Field(ge=1)] | None = None
     dataset_settings: Annotated[dict[str, DatasetSettings], tyro.conf.Suppress] = {}
@@ -150,7 +149,7 @@ def parse(args: Sequence[str] | None = None) -> Study:
         return tyro.cli(
             Study,
             args=args,
-            default=Study.model_validate(merge(Study().model_dump(), file)),
+            default=Study.model_validate(merged(Study().model_dump(), file)),
             prog="python -m experiments.pnorm [--config FILE.yaml]",
         )
     except ValidationError as error:

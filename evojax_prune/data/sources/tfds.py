@@ -12,50 +12,63 @@ import numpy as np
 
 from evojax_prune.core.errors import UserError
 from evojax_prune.data.decoding import UnreadableImageError, decode_image
+from evojax_prune.data.files import is_file, is_folder
 from evojax_prune.data.images import ImageDataset, ImageSplit
 from evojax_prune.data.sources.given import describe
+from evojax_prune.data.sources.source import IMAGE_OPTIONS, LoadOptions, Source
 from evojax_prune.data.sources.tfds_prepare import Keys, find_keys, import_tfds, prepare
-from evojax_prune.data.sources.tfds_prepared import Prepared, find_prepared
+from evojax_prune.data.sources.tfds_prepared import Prepared, find_prepared, is_name, is_prepared
 
 _CHUNK = 64
 """Records read at once."""
 
 
-def identities(dataset: str, data_dir: Path | None) -> dict[str, str] | None:
-    """Digest of each given split; None where the data set is not prepared yet."""
-    prepared = find_prepared(dataset, data_dir)
-    if prepared is None:
-        return None
-    return {split: prepared.identity(split) for split in prepared.given}
+class NamedDataset(Source):
+    """Image classification data sets of TensorFlow Datasets."""
+
+    title = "a TensorFlow Datasets name"
+    reads = IMAGE_OPTIONS | {"data_dir", "groups"}
+
+    def claims(self, dataset: str) -> bool:
+        """``name``, ``name/config``, either with ``:version``; or a folder that is one of these."""
+        path = Path(dataset).expanduser()
+        return (is_name(dataset) and not is_file(path)) or (is_folder(path) and is_prepared(path))
+
+    def identify(self, dataset: str, options: LoadOptions) -> dict[str, str] | None:
+        """Digest of each given split; None where the data set is not prepared yet."""
+        prepared = _on_disk(dataset, options.data_dir)
+        if prepared is None:
+            return None
+        return {split: prepared.identity(split) for split in prepared.given}
+
+    def load(self, dataset: str, options: LoadOptions) -> ImageDataset:
+        """The images, downloaded and prepared first where they are not on disk."""
+        prepared = _on_disk(dataset, options.data_dir)
+        prepared = prepared or prepare(dataset, options.data_dir, options.download)
+        try:
+            builder = import_tfds().builder_from_directory(prepared.folder)
+        except Exception as error:  # whatever its metadata make TensorFlow Datasets raise
+            raise UserError(
+                f"TensorFlow Datasets cannot open {prepared.folder} ({error}): delete the folder"
+                " and prepare the data set again"
+            ) from error
+        keys = find_keys(builder)
+        classes = tuple(builder.info.features[keys.label].names)
+        describe(prepared.given, [s["name"] for s in prepared.info["splits"]], prepared.name)
+        splits = {
+            split: _split(split, _Records(builder, prepared, parts, keys))
+            for split, parts in prepared.given.items()
+        }
+        return ImageDataset(prepared.name, prepared.version, classes, splits)
 
 
-def load(dataset: str, data_dir: Path | None, download: bool = True) -> ImageDataset:
-    """Images of a named data set, downloaded and prepared first where they are not on disk.
-
-    Args:
-        dataset: ``name``, ``name/config`` or either with ``:version``; what is on disk comes first.
-        data_dir: folder that holds the data sets; TensorFlow Datasets' own default if None.
-        download: prepare what is not there, instead of stopping.
-
-    Raises:
-        UserError: no such data set, no images or class labels in it, or it cannot be prepared.
-    """
-    prepared = find_prepared(dataset, data_dir) or prepare(dataset, data_dir, download)
-    try:
-        builder = import_tfds().builder_from_directory(prepared.folder)
-    except Exception as error:  # whatever its metadata make TensorFlow Datasets raise
+def _on_disk(dataset: str, data_dir: Path | None) -> Prepared | None:
+    if not is_name(dataset):
         raise UserError(
-            f"TensorFlow Datasets cannot open {prepared.folder} ({error}): delete the folder and"
-            " prepare the data set again"
-        ) from error
-    keys = find_keys(builder)
-    classes = tuple(builder.info.features[keys.label].names)
-    describe(prepared.given, [s["name"] for s in prepared.info["splits"]], prepared.name)
-    splits = {
-        split: _split(split, _Records(builder, prepared, parts, keys))
-        for split, parts in prepared.given.items()
-    }
-    return ImageDataset(prepared.name, prepared.version, classes, splits)
+            f"{dataset} holds a data set of TensorFlow Datasets: name it and the folder above, such"
+            " as --dataset cifar10 --data-dir DIR"
+        )
+    return find_prepared(dataset, data_dir)
 
 
 @dataclasses.dataclass(frozen=True)

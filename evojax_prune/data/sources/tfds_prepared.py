@@ -12,11 +12,13 @@ from typing import Any
 
 from evojax_prune.core.errors import UserError
 from evojax_prune.data.decoding import DECODING
+from evojax_prune.data.files import is_folder
 from evojax_prune.data.sources.given import assign_splits
 
 _NAME = re.compile(
     r"(?P<name>[a-zA-Z]\w*)(/(?P<config>[\w.+=-]+))?(:(?P<version>\d+\.\d+\.\d+))?", re.ASCII
 )
+_LONGEST = 200
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
 _INFO = "dataset_info.json"
 _TEMPLATE = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"
@@ -109,7 +111,7 @@ class Prepared:
 
 def is_name(dataset: str) -> bool:
     """Whether this may be a TensorFlow Datasets name: ``name``, ``name/config:1.2.3``, ..."""
-    return _NAME.fullmatch(dataset) is not None
+    return len(dataset) <= _LONGEST and _NAME.fullmatch(dataset) is not None
 
 
 def is_prepared(folder: Path) -> bool:
@@ -132,7 +134,7 @@ def find_prepared(dataset: str, data_dir: Path | None) -> Prepared | None:
     """
     match = _NAME.fullmatch(dataset)
     if match is None:
-        raise ValueError(f"{dataset!r} is no TensorFlow Datasets name")
+        raise ValueError(f"{dataset!r} is not a TensorFlow Datasets name")
     root = data_root(data_dir)
     _check_root(root, given=data_dir is not None)
     base = root / match["name"]
@@ -164,7 +166,7 @@ def read_prepared(folder: Path) -> Prepared:
 
 
 def _check_root(root: Path, given: bool) -> None:
-    if given and not root.is_dir():
+    if given and not is_folder(root):
         raise UserError(
             f"there is no data folder {root}: give the folder that holds the data sets of"
             " TensorFlow Datasets, or make an empty one to download into"

@@ -39,11 +39,10 @@ static void copy_inputs(session *s) {
 static void update_pending(session *s, panel p, int from, int units) {
     const ep_layer *l = &s->m->layers[0];
     const size_t at = p.start + (size_t)from * p.width;
-    pack_gradient(s->gradient_before, stride_of(l->out), s->count_before, p,
-                  s->rule_before.rate, s->block);
     update(p.vectors, &(update_job){.rows = s->count_before, .units = units, .lanes = s->lanes,
                                     .a = s->tiles_before + (size_t)from * s->lanes,
-                                    .g = s->block, .w = l->w + at, .v = l->v + at,
+                                    .g = s->gradient_before + p.column,
+                                    .stride = stride_of(l->out), .w = l->w + at, .v = l->v + at,
                                     .momentum = s->rule_before.momentum,
                                     .nesterov = s->rule_before.nesterov});
 }
@@ -63,6 +62,7 @@ static void pass_primal(session *s, int forward) {
             if (s->count_before) update_pending(s, p, from, depth);
             if (forward) forward_panel(s, l, &s->layers[0], p, s->inputs, from, depth);
         }
+    if (forward) relu_of_bias(s, l, &s->layers[0]);
     s->count_before = 0;
 }
 
@@ -70,7 +70,8 @@ static void pass_primal(session *s, int forward) {
 static void put_off_update(session *s) {
     ep_layer *l = &s->m->layers[0];
     layer_scratch *part = &s->layers[0];
-    update_bias(l, part->rows, part->stride, s->batch.count, s->rule);
+    update_bias(l, part->rows, part->stride, 1, s->batch.count, s->rule);
+    if (!s->scaled) scale_gradient(part, s->batch.count, l->out, s->rule.rate);
     float *gradient = part->rows;
     part->rows = s->gradient_before;
     s->gradient_before = gradient;
@@ -125,8 +126,10 @@ static void forward_dual(session *s) {
             product(p.vectors, &(product_job){.rows = tiled(s->batch.count), .from = from,
                                               .depth = depth, .a = s->inputs, .w = s->block,
                                               .out = part->rows + p.column,
-                                              .stride = part->stride});
+                                              .stride = part->stride,
+                                              .positive = from + depth == s->seen});
         }
+    if (s->seen == 0) relu(s, part, units);
 }
 
 static void rescale_drift(ep_member *m) {

@@ -66,6 +66,13 @@ int ep_train(ep_member *member) {
     return status;
 }
 
+int ep_score(ep_member *member, ep_scores *scores) {
+    const float_mode mode = flush_tiny();
+    const int status = variant()->score(member, scores);
+    put_back(mode);
+    return status;
+}
+
 int64_t ep_floats(int32_t rows, int32_t columns) { return variant()->floats(rows, columns); }
 
 void ep_pack(const float *plain, int32_t rows, int32_t columns, float *panels) {
@@ -76,6 +83,13 @@ void ep_unpack(const float *panels, int32_t rows, int32_t columns, float *plain)
     variant()->unpack(panels, rows, columns, plain);
 }
 
+void ep_choose(const float *rows, const int64_t *chosen, int32_t count, int32_t columns,
+               float *to) {
+    variant()->choose(rows, chosen, count, columns, to);
+}
+
 const char *ep_instructions(void) { return variant()->instructions; }
 
-int64_t ep_interface(void) { return (int64_t)(sizeof(ep_layer) * 1000 + sizeof(ep_member)); }
+int64_t ep_interface(void) {
+    return EP_VERSION * 1000000 + (int64_t)(sizeof(ep_layer) * 1000 + sizeof(ep_member));
+}

@@ -19,7 +19,7 @@ typedef struct {
     const int32_t *order;  /* [epochs, rows], each row a permutation */
     int32_t rows, epochs, n_layers, dual;
     /* the recipe */
-    double learning_rate, momentum, decay, min_delta;
+    double learning_rate, momentum, decay, min_delta, label_smoothing;
     int32_t batch_size, nesterov, patience, restore_best;
     /* the state */
     ep_layer *layers;
@@ -33,8 +33,17 @@ typedef struct {
     double *losses; /* [epochs] */
 } ep_member;
 
+typedef struct {
+    double right;         /* rows classified rightly */
+    double cross_entropy; /* their sum, nats */
+} ep_scores;
+
 /* Trains in place for at most `epochs` epochs; 0, or -1 when out of memory. */
 int ep_train(ep_member *member);
+
+/* Scores the weights `w` and `b` of a member in primal form, which has only a problem without an
+ * order, a batch size and layers: the return value of ep_train. */
+int ep_score(ep_member *member, ep_scores *scores);
 
 /* Floats of a matrix in panels. */
 int64_t ep_floats(int32_t rows, int32_t columns);
@@ -43,7 +52,14 @@ int64_t ep_floats(int32_t rows, int32_t columns);
 void ep_pack(const float *plain, int32_t rows, int32_t columns, float *panels);
 void ep_unpack(const float *panels, int32_t rows, int32_t columns, float *plain);
 
-/* Bytes of both structures: a library of another version than its caller's is told by them. */
+/* Chosen rows of a matrix [.., columns], transposed: `to` is [columns, count]. */
+void ep_choose(const float *rows, const int64_t *chosen, int32_t count, int32_t columns, float *to);
+
+/* Counts changes of the functions. */
+#define EP_VERSION 3
+
+/* By this and the bytes of both structures a library of another version than its caller's is
+ * told. */
 int64_t ep_interface(void);
 
 /* The instruction set in use, for people. */
@@ -53,9 +69,11 @@ const char *ep_instructions(void);
 typedef struct {
     const char *instructions;
     int (*train)(ep_member *);
+    int (*score)(ep_member *, ep_scores *);
     int64_t (*floats)(int32_t, int32_t);
     void (*pack)(const float *, int32_t, int32_t, float *);
     void (*unpack)(const float *, int32_t, int32_t, float *);
+    void (*choose)(const float *, const int64_t *, int32_t, int32_t, float *);
 } ep_variant;
 
 #endif

@@ -19,6 +19,9 @@
 #define TILE_BACK 6
 #endif
 
+/* Vectors of sums that fill the registers. */
+#define SUMS (TILE * PANEL)
+
 /* Calls function(n, ...) with a constant n, so that the compiler unrolls and keeps its sums. */
 #define BY_WIDTH(n, function, ...)                  \
     switch (n) {                                    \
@@ -36,6 +39,8 @@ typedef struct {
     const float *w;        /* [depth][width] */
     float *out;            /* [rows], `stride` apart */
     size_t stride;
+    int fresh;    /* begin at zero, not at what out holds */
+    int positive; /* these are the last columns, and ReLU follows */
 } product_job;
 
 INLINE void product_rows(const int n, const product_job *job) {
@@ -46,7 +51,8 @@ INLINE void product_rows(const int n, const product_job *job) {
         float *out = job->out + row * job->stride;
         for (int r = 0; r < TILE; r++) {
             a[r] = job->a[row + r] + job->from;
-            for (int j = 0; j < n; j++) sum[r][j] = load(out + r * job->stride + j * LANES);
+            for (int j = 0; j < n; j++)
+                sum[r][j] = job->fresh ? splat(0.0f) : load(out + r * job->stride + j * LANES);
         }
         for (int k = 0; k < job->depth; k++, w += width) {
             vf right[PANEL];
@@ -56,6 +62,9 @@ INLINE void product_rows(const int n, const product_job *job) {
                 for (int j = 0; j < n; j++) sum[r][j] += left * right[j];
             }
         }
+        if (job->positive)
+            for (int r = 0; r < TILE; r++)
+                for (int j = 0; j < n; j++) sum[r][j] = relu_of(sum[r][j]);
         for (int r = 0; r < TILE; r++)
             for (int j = 0; j < n; j++) store(out + r * job->stride + j * LANES, sum[r][j]);
     }
@@ -78,7 +87,8 @@ typedef struct {
     int rows, units; /* of the minibatch; of w */
     int lanes;       /* rows that a has room for */
     const float *a;  /* [units / TILE][lanes][TILE], see pack_tiles */
-    const float *g;  /* [rows][width], times the rate */
+    const float *g;  /* [rows], `stride` apart, times the rate */
+    size_t stride;
     float *w, *v;    /* [units][width] */
     float momentum;
     int nesterov;
@@ -123,7 +133,7 @@ INLINE void update_tile(const int units, const int n, const update_job *job, int
         for (int j = 0; j < n; j++) sum[r][j] = splat(0.0f);
     const float *left = job->a + (size_t)(unit / TILE) * job->lanes * TILE + unit % TILE;
     const float *g = job->g;
-    for (int i = 0; i < job->rows; i++, g += width, left += TILE) {
+    for (int i = 0; i < job->rows; i++, g += job->stride, left += TILE) {
         vf right[PANEL];
         for (int j = 0; j < n; j++) right[j] = load(g + j * LANES);
         for (int r = 0; r < units; r++)

@@ -10,9 +10,13 @@ from pathlib import Path
 FLOATS = ctypes.POINTER(ctypes.c_float)
 INTS = ctypes.POINTER(ctypes.c_int32)
 DOUBLES = ctypes.POINTER(ctypes.c_double)
+LONGS = ctypes.POINTER(ctypes.c_int64)
+
+VERSION = 3
+"""``EP_VERSION``."""
 
 
-class Layer(ctypes.Structure):
+class NativeLayer(ctypes.Structure):
     """``ep_layer``."""
 
     _fields_ = (
@@ -27,7 +31,7 @@ class Layer(ctypes.Structure):
     )
 
 
-class Member(ctypes.Structure):
+class NativeMember(ctypes.Structure):
     """``ep_member``."""
 
     _fields_ = (
@@ -43,11 +47,12 @@ class Member(ctypes.Structure):
         ("momentum", ctypes.c_double),
         ("decay", ctypes.c_double),
         ("min_delta", ctypes.c_double),
+        ("label_smoothing", ctypes.c_double),
         ("batch_size", ctypes.c_int32),
         ("nesterov", ctypes.c_int32),
         ("patience", ctypes.c_int32),
         ("restore_best", ctypes.c_int32),
-        ("layers", ctypes.POINTER(Layer)),
+        ("layers", ctypes.POINTER(NativeLayer)),
         ("rest", FLOATS),
         ("drift", FLOATS),
         ("best_a", FLOATS),
@@ -62,6 +67,12 @@ class Member(ctypes.Structure):
     )
 
 
+class NativeScores(ctypes.Structure):
+    """``ep_scores``."""
+
+    _fields_ = (("right", ctypes.c_double), ("cross_entropy", ctypes.c_double))
+
+
 def load(path: Path) -> ctypes.CDLL:
     """The kernel compiled to ``path``.
 
@@ -72,15 +83,20 @@ def load(path: Path) -> ctypes.CDLL:
     library = ctypes.CDLL(str(path))
     library.ep_interface.argtypes = []
     library.ep_interface.restype = ctypes.c_int64
-    if library.ep_interface() != ctypes.sizeof(Layer) * 1000 + ctypes.sizeof(Member):
+    sizes = ctypes.sizeof(NativeLayer) * 1000 + ctypes.sizeof(NativeMember)
+    if library.ep_interface() != VERSION * 1_000_000 + sizes:
         raise OSError("it was built from another version of the package; install that again")
-    library.ep_train.argtypes = [ctypes.POINTER(Member)]
+    library.ep_train.argtypes = [ctypes.POINTER(NativeMember)]
     library.ep_train.restype = ctypes.c_int
+    library.ep_score.argtypes = [ctypes.POINTER(NativeMember), ctypes.POINTER(NativeScores)]
+    library.ep_score.restype = ctypes.c_int
     library.ep_floats.argtypes = [ctypes.c_int32, ctypes.c_int32]
     library.ep_floats.restype = ctypes.c_int64
     for function in (library.ep_pack, library.ep_unpack):
         function.argtypes = [FLOATS, ctypes.c_int32, ctypes.c_int32, FLOATS]
         function.restype = None
+    library.ep_choose.argtypes = [FLOATS, LONGS, ctypes.c_int32, ctypes.c_int32, FLOATS]
+    library.ep_choose.restype = None
     library.ep_instructions.argtypes = []
     library.ep_instructions.restype = ctypes.c_char_p
     return library

@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import ctypes
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from evojax_prune.core.protocol import Protocol
 from evojax_prune.engine.native import panels
-from evojax_prune.engine.native.library import DOUBLES, INTS, Layer, Member, kernel
+from evojax_prune.engine.native.library import (
+    DOUBLES,
+    INTS,
+    NativeLayer,
+    NativeMember,
+    NativeScores,
+    kernel,
+)
 
 Pair = tuple[np.ndarray, np.ndarray | None]
 """Kernel ``float32 [in, out]`` and bias ``float32 [out]`` of a layer, None without a bias."""
+
+SCORED_ROWS = 32
+"""Rows scored at a time."""
 
 
 @dataclasses.dataclass
@@ -136,9 +146,9 @@ def train_epochs(
     z0 = None if z0 is None else np.ascontiguousarray(z0, np.float32)
     _check_arrays(state, inputs, z0, y, order)
     losses = np.zeros(epochs, np.float64)
-    layers = (Layer * len(state.layers))(*map(_layer, state.layers))
+    layers = (NativeLayer * len(state.layers))(*map(_layer, state.layers))
     dual = state.dual
-    member = Member(
+    member = NativeMember(
         inputs=panels.floats(inputs),
         z0=panels.floats(z0),
         labels=y.ctypes.data_as(INTS),
@@ -151,6 +161,7 @@ def train_epochs(
         momentum=protocol.momentum,
         decay=protocol.decay,
         min_delta=protocol.min_delta,
+        label_smoothing=protocol.label_smoothing,
         batch_size=min(protocol.batch_size, state.rows),
         nesterov=protocol.nesterov,
         patience=protocol.patience,
@@ -174,6 +185,42 @@ def train_epochs(
     state.epochs += member.epochs_run
     state.losses += losses[: member.epochs_run].tolist()
     state.stopped = bool(member.stopped) or state.epochs >= protocol.epochs
+
+
+def score(state: MemberState, x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
+    """NativeScores what a member in primal form has learned, see :func:`best`.
+
+    Args:
+        state: the member, without a dual first layer.
+        x: features ``float32 [n, F]``.
+        y: labels ``int32 [n]``.
+
+    Returns:
+        Rows classified rightly and summed cross-entropy in nats.
+
+    Raises:
+        ValueError: arrays that do not fit the state or each other, or a member in dual form.
+        MemoryError: no memory for a batch's intermediate results.
+    """
+    if state.dual:
+        raise ValueError("a member in dual form has no first layer to score")
+    x = np.ascontiguousarray(x, np.float32)
+    y = np.ascontiguousarray(y, np.int32)
+    _check_shapes({"x": (x.shape, (len(y), state.layers[0].inputs)), "y": (y.shape, (len(y),))})
+    _check_labels(state, y)
+    layers = (NativeLayer * len(state.layers))(*map(_scored_layer, state.layers))
+    member = NativeMember(
+        inputs=panels.floats(x),
+        labels=y.ctypes.data_as(INTS),
+        rows=len(y),
+        n_layers=len(layers),
+        batch_size=SCORED_ROWS,
+        layers=layers,
+    )
+    scores = NativeScores()
+    if kernel().ep_score(ctypes.byref(member), ctypes.byref(scores)) != 0:
+        raise MemoryError("no memory for scoring a member in the native kernel")
+    return scores.right, scores.cross_entropy
 
 
 def best(state: MemberState) -> tuple[np.ndarray, np.ndarray | None, list[Pair]]:
@@ -203,13 +250,20 @@ def _layer_state(weights: np.ndarray, bias: np.ndarray | None) -> LayerState:
     return LayerState(inputs, outputs, now, panels.zeros(inputs, outputs), best, pair)
 
 
-def _layer(layer: LayerState) -> Layer:
+def _layer(layer: LayerState) -> NativeLayer:
     bias = layer.bias
-    return Layer(
+    return NativeLayer(
         layer.inputs,
         layer.outputs,
         *map(panels.floats, (layer.now, layer.velocity, layer.best)),
         *map(panels.floats, (bias.now, bias.velocity, bias.best) if bias else (None,) * 3),
+    )
+
+
+def _scored_layer(layer: LayerState) -> NativeLayer:
+    best, bias = panels.floats(layer.best), layer.bias
+    return NativeLayer(
+        layer.inputs, layer.outputs, w=best, b=panels.floats(bias.best if bias else None)
     )
 
 
@@ -248,6 +302,8 @@ def _check_protocol(protocol: Protocol) -> None:
             f"momentum {protocol.momentum} must be in [0, 1)"
             f" and batch size {protocol.batch_size} at least 1"
         )
+    if not 0.0 <= protocol.label_smoothing < 1.0:
+        raise ValueError(f"label smoothing {protocol.label_smoothing} must be in [0, 1)")
 
 
 def _check_arrays(
@@ -261,11 +317,21 @@ def _check_arrays(
         "y": (y.shape, (rows,)),
         "order": (order.shape, (len(order), rows)),
     }
+    _check_shapes(expected)
+    if rows == 0:
+        raise ValueError("there must be training rows")
+    _check_labels(state, y)
+    if order.min() < 0 or order.max() >= rows:
+        raise ValueError(f"the order must name rows in [0, {rows})")
+
+
+def _check_shapes(expected: Mapping[str, tuple[object, object]]) -> None:
     for name, (shape, wanted) in expected.items():
         if shape != wanted:
             raise ValueError(f"{name} has shape {shape}, expected {wanted}")
+
+
+def _check_labels(state: MemberState, y: np.ndarray) -> None:
     classes = state.layers[-1].outputs
-    if rows == 0 or y.min() < 0 or y.max() >= classes:
-        raise ValueError(f"labels must be in [0, {classes}) and there must be training rows")
-    if order.min() < 0 or order.max() >= rows:
-        raise ValueError(f"the order must name rows in [0, {rows})")
+    if len(y) and not 0 <= y.min() <= y.max() < classes:
+        raise ValueError(f"labels must be in [0, {classes})")

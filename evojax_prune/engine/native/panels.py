@@ -6,7 +6,7 @@ import ctypes
 
 import numpy as np
 
-from evojax_prune.engine.native.library import FLOATS, kernel
+from evojax_prune.engine.native.library import FLOATS, LONGS, kernel
 
 CACHE_LINE = 64
 """Bytes; a vector across two lines costs two loads."""
@@ -44,6 +44,31 @@ def unpack(packed: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     plain = np.empty(shape, np.float32)
     kernel().ep_unpack(floats(packed), *shape, floats(plain))
     return plain
+
+
+def choose_features(by_feature: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    """Some features of every row, quicker than ``x[:, chosen]``: what lies between stays unread.
+
+    Args:
+        by_feature: features ``float32 [F, N]``, contiguous.
+        chosen: indices ``int64 [f]`` of features.
+
+    Returns:
+        ``float32 [N, f]``.
+
+    Raises:
+        ValueError: another type or layout, or an index out of range.
+    """
+    features, rows = by_feature.shape
+    if by_feature.dtype != np.float32 or not by_feature.flags.c_contiguous:
+        raise ValueError(f"features must be contiguous float32, not {by_feature.dtype}")
+    chosen = np.ascontiguousarray(chosen, np.int64)
+    if len(chosen) and not 0 <= chosen.min() <= chosen.max() < features:
+        raise ValueError(f"chosen features must be in [0, {features})")
+    x = np.empty((rows, len(chosen)), np.float32)
+    pointer = chosen.ctypes.data_as(LONGS)
+    kernel().ep_choose(floats(by_feature), pointer, len(chosen), rows, floats(x))
+    return x
 
 
 def floats(array: np.ndarray | None) -> ctypes._Pointer[ctypes.c_float] | None:

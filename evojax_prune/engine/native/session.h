@@ -28,13 +28,25 @@ typedef struct {
     int count;
 } minibatch;
 
+/* Classes up to which the last layer is a narrow one, see narrow.h, and its units at a time. */
+#define NARROW 12
+#define NARROW_DEPTH 64
+
+/* By class, [class][unit] and [class][lane]; NULL in a last layer that is not narrow. */
+typedef struct {
+    float *w, *v;
+    float *gradient, *push; /* of the logits; times the rate */
+    float *lane;            /* four numbers a lane */
+} narrow_scratch;
+
 typedef struct {
     ep_member *m;
     int lanes; /* of a minibatch */
+    narrow_scratch narrow;
     layer_scratch *layers;
     float *by_unit, *by_unit_below; /* gradients: of a layer's outputs, of its inputs */
     float *below;                   /* by row: the latter */
-    float *block;                   /* a panel's columns of a gradient; of the weights */
+    float *block;                   /* dual: some rows of a panel of A */
     float *tiles;                   /* a layer's inputs for its update */
     minibatch batch;                /* of this step */
     sgd rule;
@@ -45,6 +57,7 @@ typedef struct {
     float *gradient_before; /* by row */
     int count_before;
     sgd rule_before;
+    int scaled; /* the first layer's gradient comes times the rate */
     int seen; /* dual: no row from this one on has been in a batch */
 } session;
 
@@ -80,9 +93,17 @@ static void lay_out(session *s, arena *a) {
     s->by_unit = take(a, lanes * up(widest, LANES) * f);
     s->by_unit_below = take(a, lanes * up(widest, LANES) * f);
     s->below = take(a, lanes * stride_of(widest) * f);
-    s->block = take(a, (lanes > DEPTH ? lanes : DEPTH) * PANEL * LANES * f);
+    s->block = take(a, DEPTH * PANEL * LANES * f);
     s->tiles = take(a, lanes * up(widest, TILE) * f);
     s->inputs = take(a, pointers);
+    const ep_layer *last = &m->layers[m->n_layers - 1];
+    if (last->out <= NARROW) s->narrow = (narrow_scratch){
+        .w = take(a, last->out * stride_of(last->in) * f),
+        .v = take(a, last->out * stride_of(last->in) * f),
+        .gradient = take(a, last->out * lanes * f),
+        .push = take(a, last->out * lanes * f),
+        .lane = take(a, 4 * lanes * f),
+    };
     if (m->dual) return;
     s->copied = take(a, lanes * stride_of(m->layers[0].in) * f);
     s->tiles_before = take(a, lanes * up(m->layers[0].in, TILE) * f);
@@ -103,6 +124,8 @@ static char *reserve(session *s) {
             s->layers[l].row[i] = s->layers[l].rows + i * s->layers[l].stride;
     return a.memory;
 }
+
+INLINE ep_layer *last_layer(const session *s) { return &s->m->layers[s->m->n_layers - 1]; }
 
 /* Rows of the batch up to whole tiles; those beyond its end are computed and ignored. */
 INLINE int tiled(int count) { return up(count, TILE); }

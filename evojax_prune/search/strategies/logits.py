@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import inspect
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -18,8 +18,8 @@ from evosax.algorithms.base import EvolutionaryAlgorithm
 from evosax.core.fitness_shaping import centered_rank_fitness_shaping_fn
 
 from evojax_prune.core.errors import UserError
-from evojax_prune.search.operators.initial import InitialGenomes
-from evojax_prune.search.strategies.strategy import Strategy
+from evojax_prune.search.strategies.registry import Plan
+from evojax_prune.search.strategies.strategy import Strategy, first_genomes
 
 STATE_BYTES = 2**32
 """Largest state of an algorithm, bytes; some keep a G x G matrix."""
@@ -55,19 +55,36 @@ class LogitStrategy(Strategy):
 
     def __init__(
         self,
+        plan: Plan,
         algorithm: EvolutionaryAlgorithm,
-        initial: InitialGenomes,
-        guide: jax.Array | None,
-        description: Mapping[str, Any],
         *,
         populations: int | None,
+        generations: int | None,
         params: Any,
     ):
-        super().__init__(algorithm, initial, guide, description)
+        """Wrap an algorithm.
+
+        Args:
+            plan: what the strategy is built from.
+            algorithm: of logits.
+            populations: into which it divides the genomes, if it does.
+            generations: of its schedule, if it follows one.
+            params: its parameters.
+        """
+        super().__init__(plan, algorithm)
         self._params = params
         self._populations = populations
+        self._generations = generations
+        self._initial = first_genomes(plan)
+        self._guide = None if plan.guide is None else jnp.asarray(plan.guide)
         self._population_based = isinstance(algorithm, tuple(population_based_algorithms.values()))
         self._begin = jax.jit(self._first_logits if self._population_based else self._start)
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """See :class:`Strategy`."""
+        schedule = {} if self._generations is None else {"num_generations": self._generations}
+        return super().description | schedule
 
     def ask(self, key: jax.Array, state: LogitState | None) -> tuple[np.ndarray, LogitState]:
         """See :class:`Strategy`.
@@ -85,15 +102,16 @@ class LogitStrategy(Strategy):
                 state = LogitState(evolution, logits)
         if not np.isfinite(state.logits).all():
             raise UserError(
-                f"{self.description['name']} diverged, its logits are no finite numbers any more: "
+                f"{self.plan.name} diverged, its logits are not finite any more: "
                 "lower its learning_rate or std, or end the search earlier by fewer evaluations"
             )
         return np.asarray(state.logits > 0), state
 
-    def _tell(
-        self, key: jax.Array, genomes: np.ndarray, fitness: jax.Array, state: LogitState
+    def tell(
+        self, key: jax.Array, genomes: np.ndarray, costs: np.ndarray, state: LogitState
     ) -> LogitState:
-        fitness = _finite(fitness)
+        """See :class:`Strategy`."""
+        fitness = _finite(jnp.asarray(costs[:, 0], jnp.float32))
         with _evosax_rules():
             if state.evolution is None:
                 evolution = self.algorithm.init(key, state.logits, fitness, self._params)
@@ -103,8 +121,8 @@ class LogitStrategy(Strategy):
                 )
         return LogitState(_strongly_typed(evolution), state.logits)
 
-    def members(self, state: LogitState) -> None:
-        """No population is kept that could be told from the generation's genomes."""
+    def population(self, state: LogitState) -> None:
+        """No population of masks is kept; see :class:`Strategy`."""
         return None
 
     def _rehearsal(self, key: jax.Array) -> tuple[jax.Array, Any]:
@@ -120,7 +138,7 @@ class LogitStrategy(Strategy):
     def _first_logits(self, key: jax.Array) -> jax.Array:
         key_signs, key_sizes = jax.random.split(key)
         members = self.algorithm.population_size
-        genomes = self.initial.population(key_signs, members, self.guide)
+        genomes = self._initial.population(key_signs, members, self._guide)
         sizes = jnp.abs(jax.random.normal(key_sizes, genomes.shape))
         return jnp.where(genomes, sizes, -sizes)
 
@@ -129,7 +147,7 @@ class LogitStrategy(Strategy):
         middle = self._evolution(key_init, jnp.zeros(self.genome_length))
         spread = jnp.std(self.algorithm.ask(key_spread, middle, self._params)[0])
         # The inverse of the normal distribution function is infinite at 0 and 1.
-        likely = jnp.clip(self.initial.probabilities(self.guide), 1e-3, 1 - 1e-3)
+        likely = jnp.clip(self._initial.probabilities(self._guide), 1e-3, 1 - 1e-3)
         return self._evolution(key_init, spread * jax.scipy.special.ndtri(likely))
 
     def _evolution(self, key: jax.Array, mean: jax.Array) -> Any:
@@ -138,61 +156,34 @@ class LogitStrategy(Strategy):
         return _strongly_typed(self.algorithm.init(key, mean, self._params))
 
 
-def logit_strategy(
-    name: str,
-    population: int,
-    initial: InitialGenomes,
-    guide: jax.Array | None,
-    description: Mapping[str, Any],
-    *,
-    options: Mapping[str, float],
-    generations: int | None,
-) -> LogitStrategy:
+def build(plan: Plan) -> LogitStrategy:
     """The strategy of an evosax algorithm, with defaults that suit logits of about unit size.
 
     Where evosax's own defaults do nothing at a search's budget they are replaced: algorithms that
     follow an estimated gradient take it of centred ranks, not of raw fitness, whose differences
     are hundredths, and step by Adam at :data:`LEARNING_RATE`.
 
-    Args:
-        name: evosax's name of the algorithm.
-        population: genomes a generation.
-        initial: draws the first genomes.
-        guide: rankings for ``initial``.
-        description: see :class:`Strategy`.
-        options: ``learning_rate``, ``std``, a whole number that the algorithm's constructor takes
-            (``subspace_dims``, ``num_groups``, ...) or a field of its ``default_params``.
-        generations: expected, for algorithms that follow a schedule to its end.
-
     Raises:
         UserError: an option that the algorithm does not have, a population of a size that it cannot
             work with, or genomes too long for it.
     """
-    options = dict(options)
+    name, population, length = plan.name, plan.options.population, plan.genome_length
+    options = dict(plan.options.strategy_options or {})
     arguments = _arguments(name, options)
-    accepted = inspect.signature(algorithms[name].__init__).parameters
-    if "num_generations" in accepted and generations is not None:
-        # Some room: generations in which a genome comes again do not use up the budget.
-        length = arguments.setdefault("num_generations", generations + generations // 4 + 2)
-        description = {**description, "num_generations": length}
-    if "sampling_fn" in accepted:
-        arguments["sampling_fn"] = lambda key: jnp.where(initial.genome(key, guide), 1.0, -1.0)
-    populations = None
-    if "num_populations" in accepted:
-        populations = arguments.setdefault("num_populations", STEIN_POPULATIONS)
+    generations, populations = _counts(plan, arguments)
     too_odd = f"{name} cannot work with a population of {population}"
     with _evosax_rules():
         try:
             algorithm = algorithms[name](
                 population_size=population // (populations or 1),
-                solution=jnp.zeros(initial.length, jnp.float32),
+                solution=jnp.zeros(length, jnp.float32),
                 **arguments,
             )
         except AssertionError as error:
-            raise UserError(f"{too_odd} (genomes have {initial.length} bits): {error}") from None
+            raise UserError(f"{too_odd} (genomes have {length} bits): {error}") from None
         params = _with_fields(name, algorithm.default_params, options)
         strategy = LogitStrategy(
-            algorithm, initial, guide, description, populations=populations, params=params
+            plan, algorithm, populations=populations, generations=generations, params=params
         )
         asked, state = jax.eval_shape(strategy._rehearsal, jax.random.key(0))
     if asked.shape[0] != population:
@@ -200,11 +191,28 @@ def logit_strategy(
     size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
     if size > STATE_BYTES:
         raise UserError(
-            f"{name} would keep {size / 2**30:.0f} GiB for genomes of {initial.length} bits, more "
-            f"than {STATE_BYTES / 2**30:.0f}: choose one without a matrix of all pairs of bits, "
-            "such as Sep_CMA_ES or SNES, or one of the genetic algorithms"
+            f"{name} would keep {size / 2**30:.0f} GiB for genomes of {length} bits, more than "
+            f"{STATE_BYTES / 2**30:.0f}: choose one without a matrix of all pairs of bits, such as "
+            "Sep_CMA_ES or SNES, or one of the genetic algorithms"
         )
     return strategy
+
+
+def _counts(plan: Plan, arguments: dict[str, Any]) -> tuple[int | None, int | None]:
+    """Generations and populations, for algorithms that want them; also put into the arguments."""
+    accepted = inspect.signature(algorithms[plan.name].__init__).parameters
+    generations = populations = None
+    if "num_generations" in accepted and plan.evaluations is not None:
+        # Some room: generations in which a genome comes again do not use up the budget.
+        expected = -(-plan.evaluations // plan.options.population)
+        generations = arguments.setdefault("num_generations", expected + expected // 4 + 2)
+    if "sampling_fn" in accepted:
+        initial = first_genomes(plan)
+        guide = None if plan.guide is None else jnp.asarray(plan.guide)
+        arguments["sampling_fn"] = lambda key: jnp.where(initial.genome(key, guide), 1.0, -1.0)
+    if "num_populations" in accepted:
+        populations = arguments.setdefault("num_populations", STEIN_POPULATIONS)
+    return generations, populations
 
 
 _FOLLOWS_GRADIENT = ("ARS", "ASEBO", "ESMC", "GuidedES", "Open_ES", "PGPE", "SV_Open_ES")

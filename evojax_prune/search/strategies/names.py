@@ -1,9 +1,6 @@
-"""Names of the search strategies, importable without JAX."""
+"""Names of evosax's algorithms, importable without JAX."""
 
 from __future__ import annotations
-
-BINARY = ("generational", "steady-state")
-"""Our own genetic algorithms on bits."""
 
 EVOSAX = (
     "ARS",
@@ -52,8 +49,3 @@ EXCLUDED = {
     "evaluation is whole",
 }
 """Algorithms of evosax that cannot search masks, and why."""
-
-
-def available() -> tuple[str, ...]:
-    """Every name that :func:`~evojax_prune.search.strategies.factory.make_strategy` knows."""
-    return BINARY + EVOSAX

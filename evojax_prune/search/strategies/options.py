@@ -1,37 +1,37 @@
-"""Options of the strategies: their defaults, and which values make sense."""
+"""Options of the strategies: one model per kind, importable without JAX.
+
+A strategy's model holds every option that it reads, with its default, bounds and description; the
+command line shows them as they stand here. None stands for a default that depends on the strategy.
+"""
 
 from __future__ import annotations
 
-import dataclasses
-import difflib
-import math
-from collections.abc import Mapping
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, Self
 
-from evojax_prune.core.errors import UserError
-from evojax_prune.search.strategies.names import EXCLUDED, available
+from pydantic import BeforeValidator, Field, ValidationInfo, model_validator
 
-Init = Literal["random", "scores"]
-"""Where initial bits come from."""
+from evojax_prune.core.options import Options, Unit, metavar
 
-Parents = Literal["nam", "roulette", "tournament"]
+InitialBits = Literal["random", "scores"]
+"""Where the bits of first genomes come from."""
+
+ParentsKind = Literal["nam", "roulette", "tournament"]
 """How a genetic algorithm chooses a pair of parents; ``nam``: negative assortative mating."""
 
-Crossover = Literal["uniform", "one-point"]
-"""How a genetic algorithm mixes a pair's bits."""
+CrossoverKind = Literal["uniform", "one-point"]
+"""How a genetic algorithm mixes the bits of a pair."""
 
-Mutation = Literal["coin", "per-bit"]
-"""How a genetic algorithm flips children's bits: one bit or none, or each bit by itself."""
+MutationKind = Literal["coin", "per-bit"]
+"""How a genetic algorithm flips bits of a child: one bit or none, or each bit by itself."""
 
 COIN = 0.07
 """Probability of the reference's mutation coin."""
 
 FLIPS = 3.0
-"""Bits that the per-bit mutation flips in a child on average (DESIGN, "Cheap fidelity first")."""
+"""Bits that the per-bit mutation flips in a child on average (DESIGN, "Cheap fidelity")."""
 
-SHARPNESS = 6.0
-"""Logits between the lowest and the highest bit of a ranking in initial genomes: at density 0.5 the
-lowest is on with probability 0.05."""
+LARGEST = 10**6
+"""Largest population; a typing error should not fill the memory."""
 
 PAPER: dict[str, Any] = {
     "population": 30,
@@ -47,89 +47,134 @@ PAPER: dict[str, Any] = {
 """Options that make ``steady-state`` what EvoPruneDeepTL's released code runs."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Genetics:
-    """Every option of a genetic algorithm, as ``make_strategy`` explains them.
-
-    ``elitism`` and ``ties`` are the steady state's.
-    """
-
-    children: int
-    parents: Parents
-    crossover: Crossover
-    mutation: Mutation
-    mutation_rate: float
-    mutation_bias: float
-    tournament_size: int
-    elitism: bool
-    ties: bool
+def _both(value: Any) -> Any:
+    """A single density stands for both bounds."""
+    return (value, value) if isinstance(value, int | float) else value
 
 
-def genetics(name: str, population: int, genome_length: int, given: Mapping[str, Any]) -> Genetics:
-    """The options of a genetic algorithm, those that are given and the defaults of the others.
+class StrategyOptions(Options):
+    """Options that every strategy reads."""
 
-    Args:
-        name: one of :data:`~evojax_prune.search.strategies.names.BINARY`.
-        population: genomes P.
-        genome_length: bits G.
-        given: option by name; None stands for the default.
+    population: int = Field(30, ge=2, le=LARGEST, description="genomes in the population")
+    density: Annotated[tuple[Unit, Unit], BeforeValidator(_both)] = Field(
+        (0.0, 1.0),
+        description="each initial genome's active fraction is drawn uniformly between these two; "
+        "twice the same number fixes it",
+        json_schema_extra=metavar("LOW HIGH"),
+    )
+    init: InitialBits = Field(
+        "random",
+        description="first genomes: random bits, or bits drawn with probabilities that rise with "
+        "their scores, each genome by one of the rankings",
+    )
+    sharpness: float = Field(
+        6.0,
+        ge=0,
+        le=80,
+        description="of --init scores: logits between the bit of the lowest score and that of the "
+        "highest; 0 is random, the larger the closer to taking the highest",
+    )
 
-    Raises:
-        UserError: an option of the other algorithm, or a value that makes no sense.
-    """
-    given = {key: value for key, value in given.items() if value is not None}
-    steady = name == "steady-state"
-    if not steady:
-        refuse_foreign(name, [key for key in ("elitism", "ties") if key in given], "steady-state")
-    defaults: dict[str, Any] = {
-        "children": 2 if steady else max(2, population // 2),
-        "parents": "nam" if steady else "tournament",
-        "crossover": "uniform",
-        "mutation": "coin" if steady else "per-bit",
-        "elitism": False,
-        "ties": True,
-    }
-    coin = (defaults | given)["mutation"] == "coin"
-    defaults["mutation_rate"] = COIN if coin else min(0.5, FLIPS / genome_length)
-    options = Genetics(**(defaults | given))
-    most = population if steady else math.inf
-    rules = {
-        "children": (2 <= options.children <= most, f"2 to {most}" if steady else "at least 2"),
-        "mutation_rate": (0 <= options.mutation_rate <= 1, "in [0, 1]"),
-        "mutation_bias": (0 <= options.mutation_bias <= 20, "in [0, 20]"),
-        "tournament_size": (options.tournament_size >= 1, "at least 1"),
-    }
-    for key, words in {"parents": Parents, "crossover": Crossover, "mutation": Mutation}.items():
-        rules[key] = getattr(options, key) in get_args(words), " or ".join(get_args(words))
-    for key, (sound, expected) in rules.items():
-        check(key, getattr(options, key), sound, expected)
-    return options
+    @property
+    def guided(self) -> bool:
+        """Whether the strategy follows rankings of the bits."""
+        return self.init == "scores"
+
+    @model_validator(mode="after")
+    def _lower_density_first(self) -> Self:
+        if self.density[0] > self.density[1]:
+            low, high = self.density
+            raise ValueError(f"density is {low} {high}, expected the lower number first")
+        return self
 
 
-def check(option: str, value: object, sound: bool, expected: str) -> None:
-    """Refuse a value that is not sound."""
-    if not sound:
-        raise UserError(f"{option} is {value!r}, expected {expected}")
+class GeneticOptions(StrategyOptions):
+    """Options of the genetic algorithms on bits."""
+
+    children: int | None = Field(
+        None,
+        ge=2,
+        le=LARGEST,
+        description="genomes bred per generation (generational, steady-state); if not given half "
+        "the population, and 2 for steady-state",
+    )
+    parents: ParentsKind | None = Field(
+        None,
+        description="how parents are chosen (generational, steady-state); nam: negative "
+        "assortative mating; if not given tournament, and nam for steady-state",
+    )
+    tournament_size: int = Field(2, ge=1, le=LARGEST, description="genomes in a tournament")
+    crossover: CrossoverKind = Field(
+        "uniform", description="of two parents (generational, steady-state)"
+    )
+    mutation: MutationKind | None = Field(
+        None,
+        description="coin: one bit of a child flips or none; per-bit: each bit by itself "
+        "(generational, steady-state); if not given per-bit, and coin for steady-state",
+    )
+    mutation_rate: Unit | None = Field(
+        None,
+        description="probability of the coin, 0.07 if not given, or of each bit, 3 / genome length",
+    )
+    mutation_bias: float = Field(
+        0.0,
+        ge=0,
+        le=20,
+        description="how much mutation follows the scores: with b, the active bit of the lowest "
+        "score is e^(2b) times as likely to be switched off as that of the highest, and inactive "
+        "bits the other way round (generational, steady-state); 0: not at all",
+    )
+
+    @property
+    def guided(self) -> bool:
+        """Whether the strategy follows rankings of the bits."""
+        return super().guided or self.mutation_bias > 0
+
+    def rate(self, mutation: MutationKind, genome_length: int) -> float:
+        """The mutation rate, or its default: the coin's probability, or each bit's."""
+        if self.mutation_rate is not None:
+            return self.mutation_rate
+        return COIN if mutation == "coin" else min(0.5, FLIPS / genome_length)
 
 
-def check_name(name: str) -> None:
-    """Refuse a name that is no strategy's, and say which there are."""
-    if name in EXCLUDED:
-        raise UserError(
-            f"strategy {name} is evosax's, but cannot search masks: {EXCLUDED[name]}; choose one "
-            f"of {', '.join(available())}"
-        )
-    if name not in available():
-        near = difflib.get_close_matches(name, available(), 1, 0.5)
-        guess = f", did you mean {near[0]}?" if near else ":"
-        raise UserError(
-            f"unknown strategy {name!r}{guess} expected one of {', '.join(available())}"
-        )
+class SteadyStateOptions(GeneticOptions):
+    """Options of ``steady-state``."""
+
+    elitism: bool | None = Field(
+        None,
+        description="the best overwrites the worst after each generation, as the reference does "
+        "(steady-state); false if not given",
+    )
+    ties: bool | None = Field(
+        None,
+        description="a child also beats a genome of its own fitness with more active bits "
+        "(steady-state); true if not given",
+    )
 
 
-def refuse_foreign(name: str, options: list[str], others: str) -> None:
-    """Refuse options that a strategy would ignore."""
-    if options:
-        raise UserError(
-            f"strategy {name} has no {' and no '.join(options)}: leave it out, or choose {others}"
-        )
+def _assignments(value: Any, info: ValidationInfo) -> Any:
+    """``("a=1", "b=2")``, as flags have it, as a mapping."""
+    if not isinstance(value, tuple | list):
+        return value
+    pairs = [str(part).partition("=") for part in value]
+    if not all(name and equals for name, equals, _ in pairs):
+        given = " ".join(map(str, value))
+        raise ValueError(f"{info.field_name} is {given}, expected NAME=VALUE ...")
+    return {name: number for name, _, number in pairs}
+
+
+Numbers = Annotated[dict[str, float], BeforeValidator(_assignments)]
+
+
+class LogitOptions(StrategyOptions):
+    """Options of evosax's algorithms."""
+
+    strategy_options: Numbers | None = Field(
+        None,
+        description="parameters of an evosax algorithm, such as learning_rate=0.05 std=1",
+        json_schema_extra=metavar("NAME=VALUE ..."),
+    )
+
+
+class EveryOption(SteadyStateOptions, LogitOptions):
+    """Every option of every strategy, for a command line that shows them all."""

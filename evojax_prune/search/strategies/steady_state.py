@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 
+from evojax_prune.core.errors import UserError
 from evojax_prune.search.operators import crossover as crossovers
 from evojax_prune.search.operators.crossover import Crossover
 from evojax_prune.search.operators.mutation import CoinMutation, Mutation
 from evojax_prune.search.operators.order import best_first, count_active
 from evojax_prune.search.operators.parents import ParentChoice, negative_assortative
-from evojax_prune.search.strategies.binary import BinaryGA, Params, State
+from evojax_prune.search.strategies.binary import BinaryGA, BitParams, BitState, operators, resolved
+from evojax_prune.search.strategies.registry import Plan
+from evojax_prune.search.strategies.strategy import BitStrategy
 
 _Scores = tuple[jax.Array, jax.Array]  # fitness, active bits
 
@@ -68,9 +73,9 @@ class SteadyStateGA(BinaryGA):
         key: jax.Array,
         population: jax.Array,
         fitness: jax.Array,
-        state: State,
-        params: Params,
-    ) -> State:
+        state: BitState,
+        params: BitParams,
+    ) -> BitState:
         places = self._places(fitness, count_active(population), state)
         members = state.population.at[places].set(population, mode="drop")
         member_fitness = state.fitness.at[places].set(fitness, mode="drop")
@@ -80,7 +85,7 @@ class SteadyStateGA(BinaryGA):
             member_fitness = member_fitness.at[order[-1]].set(member_fitness[order[0]])
         return self._settle(state, members, member_fitness)
 
-    def _places(self, fitness: jax.Array, active: jax.Array, state: State) -> jax.Array:
+    def _places(self, fitness: jax.Array, active: jax.Array, state: BitState) -> jax.Array:
         """Index ``int32 [C]`` of the member that each child replaces; P for those that do not."""
         worst_first = best_first(state.fitness, state.active)[::-1]
 
@@ -94,3 +99,22 @@ class SteadyStateGA(BinaryGA):
             return turn + beats.astype(jnp.int32), jnp.where(beats, member, self.population_size)
 
         return jax.lax.scan(stand, jnp.int32(0), (fitness, active))[1]
+
+
+def build(plan: Plan) -> BitStrategy:
+    """See :class:`~evojax_prune.search.strategies.registry.Entry`.
+
+    Raises:
+        UserError: more children than members, whose places they take.
+    """
+    plan = resolved(plan, children=2, parents="nam", mutation="coin")
+    given = plan.options
+    ties = given.ties is None or given.ties
+    options = given.model_copy(update={"elitism": bool(given.elitism), "ties": ties})
+    if options.children > options.population:
+        raise UserError(
+            f"children is {options.children}, expected 2 to {options.population}, the population "
+            "whose places they take in steady-state"
+        )
+    algorithm = SteadyStateGA(**operators(plan), elitism=options.elitism, ties=options.ties)
+    return BitStrategy(dataclasses.replace(plan, options=options), algorithm)

@@ -1,9 +1,9 @@
-"""What :func:`~evojax_prune.search.loop.run_search` drives: genomes out, fitness in."""
+"""What :func:`~evojax_prune.search.loop.run_search` drives: genomes out, costs in."""
 
 from __future__ import annotations
 
 import abc
-from collections.abc import Mapping
+import dataclasses
 from typing import Any
 
 import jax
@@ -13,6 +13,7 @@ from evosax.algorithms.base import EvolutionaryAlgorithm
 from evosax.algorithms.population_based.base import PopulationBasedAlgorithm
 
 from evojax_prune.search.operators.initial import InitialGenomes
+from evojax_prune.search.strategies.registry import STRATEGIES, Plan
 
 
 class Strategy(abc.ABC):
@@ -20,70 +21,55 @@ class Strategy(abc.ABC):
 
     ``state`` is None before the first ``ask``. The strategy's first generation is its first
     population; everything it knows afterwards is in the state, so a search is repeated by the same
-    keys and the same fitness.
+    keys and the same costs.
 
     Attributes:
+        several: whether it takes several objectives; otherwise exactly one.
+        plan: what it was built from.
         algorithm: the evosax algorithm.
-        initial: draws the first genomes.
-        guide: ``float32 [R, G]`` rankings of the bits, or None.
-        description: plain data that tells this strategy from every other (a journal holds it).
     """
 
-    def __init__(
-        self,
-        algorithm: EvolutionaryAlgorithm,
-        initial: InitialGenomes,
-        guide: jax.Array | None,
-        description: Mapping[str, Any],
-    ):
+    several = False
+
+    def __init__(self, plan: Plan, algorithm: EvolutionaryAlgorithm):
+        self.plan = plan
         self.algorithm = algorithm
-        self.initial = initial
-        self.guide = guide
-        self.description = dict(description)
 
     @property
     def genome_length(self) -> int:
         """Bits G."""
-        return self.initial.length
+        return self.plan.genome_length
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """Plain data that tells this strategy from every other (a journal holds it)."""
+        options = self.plan.options.model_dump(mode="json")
+        return {"name": self.plan.name, "genome_length": self.genome_length, **options}
+
+    def with_guide(self, guide: np.ndarray | None) -> Strategy:
+        """The same strategy, following other rankings ``float32 [R, G]``."""
+        if guide is self.plan.guide:
+            return self
+        return STRATEGIES[self.plan.name].build(dataclasses.replace(self.plan, guide=guide))
 
     @abc.abstractmethod
     def ask(self, key: jax.Array, state: Any) -> tuple[np.ndarray, Any]:
-        """Genomes ``bool [n, G]`` to evaluate, and the state to tell their fitness to."""
+        """Genomes ``bool [n, G]`` to evaluate, and the state to tell their costs to."""
 
-    def tell(self, key: jax.Array, genomes: np.ndarray, fitness: np.ndarray, state: Any) -> Any:
+    @abc.abstractmethod
+    def tell(self, key: jax.Array, genomes: np.ndarray, costs: np.ndarray, state: Any) -> Any:
         """The state after a generation.
 
         Args:
             key: for random choices of the algorithm.
             genomes: ``bool [n, G]``, as asked.
-            fitness: ``float64 [n]``, *maximised*; NaN where the evaluation failed.
+            costs: ``float64 [n, M]``, *minimised*; ``+inf`` where the evaluation failed.
             state: as asked.
         """
-        return self._tell(key, genomes, minimised(fitness), state)
 
     @abc.abstractmethod
-    def _tell(self, key: jax.Array, genomes: np.ndarray, fitness: jax.Array, state: Any) -> Any:
-        """As ``tell``, with fitness ``float32 [n]`` minimised, +inf where evaluation failed."""
-
-    @abc.abstractmethod
-    def members(self, state: Any) -> tuple[np.ndarray, np.ndarray] | None:
-        """The population's maximised fitness ``[P]`` and active bits ``[P]``.
-
-        NaN where the evaluation failed; None if the strategy keeps no population.
-        """
-
-
-def minimised(fitness: np.ndarray) -> jax.Array:
-    """Fitness as evosax wants it: the one place where the sign turns, and where NaN becomes worst.
-
-    Args:
-        fitness: ``float64 [n]``, maximised.
-
-    Returns:
-        ``float32 [n]``, minimised, +inf for NaN.
-    """
-    fitness = np.asarray(fitness, np.float64)
-    return jnp.asarray(np.where(np.isnan(fitness), np.inf, -fitness), jnp.float32)
+    def population(self, state: Any) -> np.ndarray | None:
+        """The genomes ``bool [P, G]`` that live on; None if the strategy keeps no population."""
 
 
 class BitStrategy(Strategy):
@@ -92,15 +78,20 @@ class BitStrategy(Strategy):
     algorithm: PopulationBasedAlgorithm
 
     def __init__(
-        self,
-        algorithm: PopulationBasedAlgorithm,
-        initial: InitialGenomes,
-        guide: jax.Array | None,
-        description: Mapping[str, Any],
+        self, plan: Plan, algorithm: PopulationBasedAlgorithm, initial: InitialGenomes | None = None
     ):
-        super().__init__(algorithm, initial, guide, description)
+        """Wrap an algorithm.
+
+        Args:
+            plan: what the strategy is built from.
+            algorithm: of bits.
+            initial: draws the first population; as the plan's options say if not given.
+        """
+        super().__init__(plan, algorithm)
+        first = initial or first_genomes(plan)
+        guide = None if plan.guide is None else jnp.asarray(plan.guide)
         self._params = algorithm.default_params.replace(guide=guide)
-        self._first = jax.jit(lambda key: initial.population(key, algorithm.population_size, guide))
+        self._first = jax.jit(lambda key: first.population(key, algorithm.population_size, guide))
 
     def ask(self, key: jax.Array, state: Any) -> tuple[np.ndarray, Any]:
         """See :class:`Strategy`."""
@@ -110,13 +101,24 @@ class BitStrategy(Strategy):
             genomes, state = self.algorithm.ask(key, state, self._params)
         return np.asarray(genomes), state
 
-    def _tell(self, key: jax.Array, genomes: np.ndarray, fitness: jax.Array, state: Any) -> Any:
-        bits = jnp.asarray(genomes)
+    def tell(self, key: jax.Array, genomes: np.ndarray, costs: np.ndarray, state: Any) -> Any:
+        """See :class:`Strategy`."""
+        bits, fitness = jnp.asarray(genomes), self._fitness(costs)
         if state is None:
             return self.algorithm.init(key, bits, fitness, self._params)
         return self.algorithm.tell(key, bits, fitness, state, self._params)[0]
 
-    def members(self, state: Any) -> tuple[np.ndarray, np.ndarray]:
+    def population(self, state: Any) -> np.ndarray:
         """See :class:`Strategy`."""
-        fitness = -np.asarray(state.fitness, np.float64)
-        return np.where(np.isfinite(fitness), fitness, np.nan), np.asarray(state.active)
+        return np.asarray(state.population)
+
+    def _fitness(self, costs: np.ndarray) -> jax.Array:
+        """As evosax has it: ``float32 [n]``, or ``[n, M]`` of several objectives."""
+        return jnp.asarray(costs if self.several else costs[:, 0], jnp.float32)
+
+
+def first_genomes(plan: Plan) -> InitialGenomes:
+    """What the shared options say of a first population."""
+    options = plan.options
+    sharpness = options.sharpness if options.init == "scores" else 0.0
+    return InitialGenomes(plan.genome_length, options.density, sharpness)

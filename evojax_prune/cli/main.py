@@ -1,0 +1,112 @@
+"""The main command: ``python -m evojax_prune.run --dataset D``.
+
+It parses, shows and reports; the work is done elsewhere. JAX and the other heavy libraries are
+imported when there is something for them to do, so that ``--help`` and refusals are quick.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import time
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from evojax_prune.cli import flags
+from evojax_prune.cli.signals import exit_status, stoppable
+from evojax_prune.core.errors import UserError
+from evojax_prune.run.config import RunConfig
+from evojax_prune.run.store import PartialFolder
+
+if TYPE_CHECKING:
+    from evojax_prune.report.pruned import Pruned
+
+TABLE_WIDTH = 120
+"""Columns of the table where the output is not a terminal."""
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status.
+
+    0: done. 2: the input is at fault, one sentence on standard error says how. 128 + n: stopped by
+    signal n, which is 130 for Ctrl-C.
+    """
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")  # those of libraries, which a user cannot act on
+    try:
+        with stoppable():
+            run(flags.parse(args))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt as stopped:
+        print(f"stopped by {stopped}" if str(stopped) else "interrupted", file=sys.stderr)
+        return exit_status(stopped)
+    return 0
+
+
+def command() -> NoReturn:
+    """The command line as a process of its own, which ends here."""
+    status = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if status >= 128:
+        os._exit(status)  # heads that were in training are not waited for
+    sys.exit(status)
+
+
+def run(config: RunConfig) -> Pruned:
+    """Prune as the configuration says, with progress on standard error and the table at the end."""
+    from rich.console import Console
+
+    from evojax_prune.cli.progress import Terminal, say, show_notices
+
+    console = Console(stderr=True)
+    output = config.output or default_output(config)
+    store = PartialFolder(output)
+    store.check(config.overwrite)
+
+    from evojax_prune.engine.compilation import keep_compiled
+    from evojax_prune.features import cache
+    from evojax_prune.run.run import prune_into
+
+    keep_compiled(cache.folder(None) / "compiled")
+    with show_notices(console):
+        try:
+            pruned = prune_into(store, config, Terminal(console))
+        except (KeyboardInterrupt, UserError):
+            if store.resumable:
+                file = store.path / "config.yaml"
+                say(console, f"to go on: {flags.PROGRAM} --config {file} --output {output}")
+            raise
+    show(pruned, output)
+    return pruned
+
+
+def show(pruned: Pruned, output: Path) -> None:
+    """Print the table and what it means."""
+    from rich.console import Console
+
+    from evojax_prune.cli.progress import say
+    from evojax_prune.report import summary
+
+    result, console = pruned.result, Console()
+    if not console.is_terminal:
+        console.width = max(console.width, TABLE_WIDTH)
+    console.print()
+    console.print(summary.table(result))
+    if result.baselines:
+        console.print(summary.baselines_table(result))
+    say(console, result.comparison.sentence)
+    kind = "search" if pruned.found.trials.generation is not None else "pruning"
+    say(console, f"The {kind} ended: {result.search.ended}. Everything is in {output}")
+
+
+def default_output(config: RunConfig) -> Path:
+    """``runs/<dataset>-<mode>-<time>``."""
+    name = Path(config.dataset).stem if Path(config.dataset).exists() else config.dataset
+    plain = re.sub(r"[^\w.-]+", "-", name).strip("-.") or "data"
+    return Path("runs") / f"{plain}-{config.mode}-{time.strftime('%Y%m%d-%H%M%S')}"

@@ -1,0 +1,111 @@
+"""Files written whole or not at all, and the operating system's errors as sentences."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from evojax_prune.core.errors import UserError
+
+_ADVICE = {
+    errno.ENOSPC: "the disk is full: make room, then run the same command again",
+    errno.EDQUOT: "the disk quota is used up: make room, then run the same command again",
+    errno.EFBIG: "the file would be larger than is allowed here: raise the limit on file sizes "
+    "(ulimit -f), then run the same command again",
+    errno.EROFS: "the file system is read-only: choose a folder that can be written to",
+    errno.EACCES: "permission is denied: choose a folder that can be written to",
+    errno.EPERM: "permission is denied: choose a folder that can be written to",
+    errno.ENAMETOOLONG: "the name is too long: choose a shorter one",
+    errno.EMFILE: "too many files are open: raise the limit (ulimit -n)",
+    errno.EIO: "the disk reports an error: check it, then run the same command again",
+}
+
+
+def os_sentence(error: OSError, doing: str, size: int | None = None) -> str:
+    """One sentence on what failed and what to do.
+
+    Args:
+        error: what the operating system said.
+        doing: what was being done, such as ``write /tmp/x``.
+        size: bytes that were to be written.
+    """
+    why = _ADVICE.get(error.errno or 0) or f"{error.strerror or error}"
+    needed = "" if size is None else f" ({size:,} bytes)"
+    return f"cannot {doing}{needed}: {why}"
+
+
+@contextlib.contextmanager
+def os_errors(doing: str, size: int | None = None) -> Iterator[None]:
+    """Turn the operating system's errors into a :class:`UserError` with one sentence."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(os_sentence(error, doing, size)) from error
+
+
+def write_file(path: Path, content: bytes | str) -> None:
+    """Write a file whole: it is on the disk under its name, or not there at all.
+
+    Raises:
+        UserError: the disk is full, read-only, ...; what was there before is still there.
+    """
+    data = content.encode() if isinstance(content, str) else content
+    save_file(path, lambda part: part.write_bytes(data), size=len(data))
+
+
+def save_file(path: Path, save: Callable[[Path], object], size: int | None = None) -> None:
+    """As :func:`write_file`, for libraries that write to a path themselves.
+
+    Args:
+        path: the file.
+        save: writes to the path that it is given, which lies beside the file.
+        size: bytes, for the message; unknown if None.
+    """
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with os_errors(f"write {path}", size):
+            save(part)
+            part.chmod(0o666 & ~_umask())
+            _sync(part)
+            os.replace(part, path)
+            _sync(path.parent)
+    finally:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it.
+
+    Raises:
+        UserError: it cannot be made.
+    """
+    with os_errors(f"make the folder {path}"):
+        path.mkdir(parents=True, exist_ok=True)
+
+
+def remove_folder(path: Path) -> None:
+    """Remove a folder and all that is in it, if it is there."""
+    shutil.rmtree(path, ignore_errors=True)
+
+
+def _sync(path: Path) -> None:
+    """Make sure that a file's content, or a folder's entries, are on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some file systems cannot
+            raise
+    finally:
+        os.close(handle)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

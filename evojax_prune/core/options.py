@@ -1,0 +1,57 @@
+"""Groups of options: pydantic models whose fields are YAML keys and, with dashes, flags.
+
+Bounds stand once, here in the fields; so do the descriptions that ``--help`` shows.
+"""
+
+from __future__ import annotations
+
+import difflib
+import typing
+from collections.abc import Iterable
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+PROGRAM = "python -m evojax_prune.run"
+"""What a user types, for help and messages."""
+
+Unit = Annotated[float, Field(ge=0, le=1)]
+"""A number in [0, 1]."""
+
+
+class Options(BaseModel):
+    """A group of options; unknown names, infinities and NaN are refused."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_truth_for_numbers(cls, given: Any) -> Any:
+        if isinstance(given, dict):
+            for name, field in cls.model_fields.items():
+                if isinstance(given.get(name), bool) and _is_number(field.annotation):
+                    raise ValueError(f"{name} is {str(given[name]).lower()}, expected a number")
+        return given
+
+
+def _is_number(annotation: Any) -> bool:
+    """Whether a field takes numbers and no truth values."""
+    if typing.get_origin(annotation) is Annotated:
+        return _is_number(typing.get_args(annotation)[0])
+    kinds = {a for a in (typing.get_args(annotation) or (annotation,)) if a is not type(None)}
+    return bool(kinds) and kinds <= {int, float}
+
+
+def metavar(name: str) -> dict[str, Any]:
+    """What ``--help`` calls a flag's value."""
+    return {"metavar": name}
+
+
+def suggestion(word: str, valid: Iterable[str]) -> str:
+    """The end of a sentence on an unknown word: what may have been meant, and what there is."""
+    valid = list(valid)
+    near = difflib.get_close_matches(word, valid, n=1)
+    meant = f", did you mean {near[0]!r}?" if near else ";"
+    return f"{meant} valid: {', '.join(valid)}"

@@ -1,0 +1,231 @@
+"""Features that are in memory already, and the checks that features from a file pass as well."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import numbers
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from evojax_prune.core.errors import UserError
+from evojax_prune.data.table import FeatureTable, check_class_names
+
+KEYS = ("x_train", "y_train", "x_test", "y_test", "groups_train", "groups_test", "classes")
+"""What a features file may hold."""
+
+_ARGUMENTS = {"x_train": "x", "y_train": "y", "groups_train": "groups"}
+"""What :func:`table_of` calls some of these."""
+
+
+def table_of(
+    x: ArrayLike,
+    y: ArrayLike,
+    x_test: ArrayLike | None = None,
+    y_test: ArrayLike | None = None,
+    groups: ArrayLike | None = None,
+    groups_test: ArrayLike | None = None,
+    classes: ArrayLike | None = None,
+) -> FeatureTable:
+    """Features in memory as a table: NumPy or JAX arrays, pandas objects, or lists.
+
+    Args:
+        x: features ``[n, F]``, any type of number or bool; finite as float32.
+        y: labels ``[n]``: integers, bools or strings.
+        x_test: features ``[m, F]`` of a test split; without it, one is cut off later.
+        y_test: labels ``[m]``, none that ``y`` does not have.
+        groups: group of each row ``[n]``: integers or strings; a group is never split.
+        groups_test: group of each test row ``[m]``.
+        classes: class names ``[C]``: of the labels 0 to C - 1, or the labels themselves, if they
+            are strings, in another order. Without them the labels are the names, sorted.
+
+    Raises:
+        UserError: arrays that are not as said above.
+
+    Example:
+        >>> table = table_of([[0.0, 1.5], [2.0, 0.5]], ["cat", "dog"])
+        >>> table.classes, table.y["train"].tolist()
+        (('cat', 'dog'), [0, 1])
+    """
+    given = dict(zip(KEYS, (x, y, x_test, y_test, groups, groups_test, classes), strict=True))
+    arrays = {key: value for key, value in given.items() if value is not None}
+    return checked_table(arrays, lambda key: _ARGUMENTS.get(key, key), "arrays", "arrays")
+
+
+def checked_table(
+    arrays: Mapping[str, Any],
+    called: Callable[[str], str],
+    name: str,
+    source: str,
+    version: str | None = None,
+) -> FeatureTable:
+    """The table of arrays, once they are seen to be good.
+
+    Args:
+        arrays: by the names in :data:`KEYS`.
+        called: what the user calls an array.
+        name: the table's name.
+        source: the table's source.
+        version: the table's version; the head of a digest of the content if None.
+
+    Raises:
+        UserError: arrays are missing, or they are not as :func:`table_of` says.
+    """
+    _check_pairs(arrays, called)
+    splits = [split for split in ("train", "test") if f"x_{split}" in arrays]
+    x: dict[str, np.ndarray] = {}
+    y: dict[str, np.ndarray] = {}
+    groups: dict[str, np.ndarray] = {}
+    for split in splits:
+        key = f"x_{split}"
+        x[split] = _features(arrays[key], called(key))
+        rows = len(x[split])
+        y[split] = _per_row(arrays[f"y_{split}"], "label", called(f"y_{split}"), called(key), rows)
+        if (own := f"groups_{split}") in arrays:
+            found = _per_row(arrays[own], "group", called(own), called(key), rows)
+            groups[split] = found.astype(np.str_)
+    if "test" in x and x["test"].shape[1] != x["train"].shape[1]:
+        raise UserError(
+            f"{called('x_test')} has {x['test'].shape[1]} features and {called('x_train')}"
+            f" {x['train'].shape[1]}, expected the same number"
+        )
+    classes, labels = _classes(y, arrays.get("classes"), called)
+    made = FeatureTable(name, version or "", classes, x, labels, groups or None, source)
+    return made if version else dataclasses.replace(made, version=_digest(made))
+
+
+def _check_pairs(arrays: Mapping[str, Any], called: Callable[[str], str]) -> None:
+    needed = ["x_train", "y_train"]
+    if "x_test" in arrays or "y_test" in arrays:
+        needed += ["x_test", "y_test"]
+    if "groups_train" in arrays or "groups_test" in arrays:
+        needed += ["groups_train"] + (["groups_test"] if "x_test" in needed else [])
+    if missing := [key for key in needed if key not in arrays]:
+        raise UserError(
+            f"{', '.join(map(called, missing))} missing, beside {', '.join(map(called, arrays))}:"
+            f" expected {called('x_train')} with {called('y_train')}, and optionally"
+            f" {called('x_test')} with {called('y_test')}, {called('groups_train')} with"
+            f" {called('groups_test')}"
+        )
+    if unread := [key for key in arrays if key not in {*needed, "classes"}]:
+        raise UserError(f"{called(unread[0])} is given without {called('x_test')}: leave it out")
+
+
+def _features(given: Any, name: str) -> np.ndarray:
+    """Features as finite ``float32 [n, F]``."""
+    try:
+        values = np.asarray(given)
+    except ValueError as error:  # rows of unlike length
+        raise UserError(f"{name} is not a table of numbers: {error}") from error
+    if values.ndim != 2 or 0 in values.shape:
+        raise UserError(f"{name} has shape {list(values.shape)}, expected [rows, features]")
+    if values.dtype == object and all(isinstance(v, numbers.Real) for v in values.flat):
+        values = values.astype(np.float64)
+    # By the second question, float16's relatives outside of NumPy are numbers, too.
+    if values.dtype.kind not in "fiub" and not np.can_cast(values.dtype, np.float64):
+        raise UserError(f"{name} has type {values.dtype}, expected numbers such as float32")
+    with np.errstate(over="ignore"):  # what overflows float32 is infinite, and refused below
+        x = np.ascontiguousarray(values, np.float32)
+    bad = np.flatnonzero(~np.isfinite(x).all(1))
+    if len(bad):
+        raise UserError(
+            f"{len(bad)} rows of {name} hold NaN or infinite numbers (as float32), the first is row"
+            f" {bad[0]}: remove them or compute them again"
+        )
+    return x
+
+
+def _per_row(given: Any, what: str, name: str, beside: str, rows: int) -> np.ndarray:
+    """Labels or groups ``[rows]``, of integers, bools or strings."""
+    # A list of both numbers and strings would silently become one of strings.
+    values = np.asarray(given, object if isinstance(given, list | tuple) else None)
+    if values.shape != (rows,):
+        raise UserError(
+            f"{name} has shape {list(values.shape)}, expected [{rows}]: one {what} per row of"
+            f" {beside}"
+        )
+    if values.dtype.kind in "OT":  # T: NumPy's strings of any length
+        values = _unboxed(values, what, name)
+    if values.dtype.kind == "S":
+        try:
+            values = np.char.decode(values, "utf-8")
+        except UnicodeDecodeError as error:
+            raise UserError(f"{name} holds bytes that are not UTF-8: write strings") from error
+    if values.dtype.kind not in "iubU":
+        raise UserError(f"{name} has type {values.dtype}, expected integers, bools or strings")
+    return values
+
+
+def _unboxed(values: np.ndarray, what: str, name: str) -> np.ndarray:
+    """An array of Python objects as one of the one type that all of them have."""
+    kinds = [_kind(value) for value in values]
+    for row, kind in enumerate(kinds):
+        if kind is None or kind != kinds[0]:
+            raise UserError(
+                f"{name} holds {values[row]!r} in row {row}, expected every {what} to be an"
+                f" integer, or every {what} to be a string"
+            )
+    return np.array(values.tolist())
+
+
+def _kind(value: Any) -> str | None:
+    if isinstance(value, bool | np.bool_):
+        return "bool"
+    if isinstance(value, numbers.Integral):
+        return "integer"
+    return "string" if isinstance(value, str) else None
+
+
+def _classes(
+    y: dict[str, np.ndarray], given: Any, called: Callable[[str], str]
+) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:
+    """Class names, and the labels as numbers of these classes."""
+    if len({labels.dtype.kind == "U" for labels in y.values()}) > 1:
+        raise UserError(f"{called('y_test')} and {called('y_train')} have labels of unlike types")
+    found = np.unique(y["train"])
+    if len(found) < 2:
+        raise UserError(f"{called('y_train')} holds the one label {found[0]}, expected two or more")
+    for split, labels in y.items():
+        if len(strange := np.setdiff1d(labels, found)):
+            raise UserError(
+                f"label {strange[0]} of {called(f'y_{split}')} is not in {called('y_train')}"
+            )
+    order = found if given is None else _named(np.asarray(given), found, called)
+    names = tuple(str(name) for name in order)
+    check_class_names(names, called("y_train") if given is None else called("classes"))
+    place = np.argsort(order, kind="stable") if found.dtype.kind == "U" else np.arange(len(found))
+    return names, {
+        split: place[np.searchsorted(found, labels)].astype(np.int32) for split, labels in y.items()
+    }
+
+
+def _named(names: np.ndarray, found: np.ndarray, called: Callable[[str], str]) -> np.ndarray:
+    """Class names as given, once they are seen to suit the labels."""
+    texts = names.ndim == 1 and all(isinstance(name, str) for name in names)
+    if found.dtype.kind == "U":
+        if not texts or sorted(names) != found.tolist():
+            raise UserError(
+                f"{called('classes')} must hold each of the {len(found)} labels of"
+                f" {called('y_train')} once, in any order"
+            )
+    elif not texts or not np.array_equal(found, np.arange(len(names))):
+        raise UserError(
+            f"{called('classes')} must name the labels 0 to {found.max()} of {called('y_train')},"
+            f" one string each, got {names.dtype} {list(names.shape)} for {len(found)} labels in"
+            " use"
+        )
+    return names
+
+
+def _digest(table: FeatureTable) -> str:
+    digest = hashlib.sha256("\0".join(table.classes).encode("utf-8", "surrogateescape"))
+    for split, x in table.x.items():
+        digest.update(f"{split} {x.shape}".encode())
+        digest.update(x.data)
+        digest.update(table.y[split].data)
+        for group in table.groups[split] if table.groups else ():
+            digest.update(str(group).encode("utf-8", "surrogateescape") + b"\0")
+    return digest.hexdigest()[:12]

@@ -1,0 +1,1 @@
+"""Training by automatic differentiation and any optax optimizer."""

@@ -1,0 +1,1 @@
+"""Compiled programs: SGD of padded members, one per core or side by side on devices."""

@@ -1,0 +1,208 @@
+"""A group of members trained side by side in one compiled program.
+
+On an accelerator a group is as many members as memory allows; on a CPU without the native kernel
+it is one member, and every core works on its own group.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+from evojax_prune.engine.batches import order_chunks, steps
+from evojax_prune.engine.fits import MemberFit, member_fit
+from evojax_prune.engine.paths import Key, Population
+from evojax_prune.engine.xla import programs
+from evojax_prune.engine.xla.groups import Group
+from evojax_prune.engine.xla.members import (
+    PaddedMember,
+    make_member,
+    restore_params,
+    stack_chunks,
+    stack_rows,
+    stack_trees,
+)
+from evojax_prune.engine.xla.sgd import FirstLayer, Rates, Weights
+from evojax_prune.engine.xla.stopping import StoppingLimits
+
+Place = Callable[[Any, int | None], Any]
+"""Puts a pytree on the devices, sharded along an axis (None: replicated)."""
+
+
+@dataclasses.dataclass
+class Lanes:
+    """The device's side of a group: everything that is gathered when members are taken out."""
+
+    slots: list[int]
+    data: FirstLayer
+    kept: Any
+    carry: Any
+    kernel: Any
+    bias: Any
+
+
+def train_group(
+    group: Group,
+    population: Population,
+    *,
+    capacities: Callable[[int], int] = lambda members: members,
+    epochs_per_call: int | None = None,
+    place: Place = lambda tree, axis: tree,
+) -> dict[Key, MemberFit]:
+    """Trains a group; members that are done are taken out when that makes the program smaller.
+
+    Args:
+        group: what to train.
+        population: what is wanted of it.
+        capacities: size of the program that trains so many members; bounds what is compiled.
+        epochs_per_call: epochs between two looks at who is done; by default as many as possible.
+        place: puts a pytree on the devices.
+
+    Returns:
+        The fit of every member on every fold of the group.
+    """
+    run = _Run(group, population, place)
+    started = time.perf_counter()
+    lanes = run.start(capacities(len(group.rows)))
+    fits: dict[Key, MemberFit] = {}
+    live = list(range(len(group.rows)))
+    for index, weight in run.batches(epochs_per_call):
+        lanes.carry = run.train(lanes, index, weight)
+        done = np.logical_and.reduce(np.asarray(lanes.carry[1].done))
+        live = [slot for slot, over in zip(lanes.slots, done, strict=True) if not over]
+        live = sorted(set(live))
+        if not live:
+            break
+        smaller = capacities(len(live))
+        if smaller < len(lanes.slots):
+            fits |= run.harvest(lanes, set(lanes.slots) - set(live), started)
+            lanes = run.keep(lanes, live, smaller)
+    return fits | run.harvest(lanes, set(lanes.slots), started)
+
+
+class _Run:
+    """One group's training; the arrays that stay put."""
+
+    def __init__(self, group: Group, population: Population, place: Place) -> None:
+        self.group, self.population, self.place = group, population, place
+        self.protocol, self.program = population.protocol, group.program
+        self.head, self.dual = group.folds[0].head, group.program.dual
+        self.members = [
+            [make_member(fold, active, group.widths, group.own_columns) for active in group.actives]
+            for fold in group.folds
+        ]
+        self.x = place(stack_rows([fold.x for fold in group.folds]), None)
+        self.y = place(stack_rows([fold.y for fold in group.folds]), None)
+        self.splits = [
+            tuple(place(a, None) for a in stack_chunks([f.split(name) for f in group.folds]))
+            for name in population.evaluate
+        ]
+        self.axes = programs.Axes(
+            0 if self.dual and group.own_columns else None,
+            0 if self.dual else None,
+            0 if not self.dual and group.own_columns else None,
+        )
+
+    def start(self, capacity: int) -> Lanes:
+        count = len(self.group.rows)
+        slots = [min(i, count - 1) for i in range(capacity)]
+        chosen = [[fold[i] for i in slots] for fold in self.members]
+        initial = stack_trees([stack_trees([m.weights for m in fold]) for fold in chosen])
+        initial = self.place(initial, 1)
+        columns = None
+        if self.group.own_columns:
+            columns = self.place(stack_trees([m.columns for m in chosen[0]]), 0)
+        kept = self.place(self._kept(chosen[0]), 0)
+        kernel, bias = initial.first, initial.bias
+        rows, offset = self.x, None
+        if self.dual:
+            make = programs.dual_data(self.group.own_columns, self.head.bias[0])
+            rows, offset = make(self.x, columns, kernel, bias)
+            initial = Weights(
+                jax.numpy.zeros_like(offset), jax.numpy.zeros_like(bias), initial.later
+            )
+        data = FirstLayer(rows, offset, self.y, columns)
+        return Lanes(slots, data, kept, programs.begin(self.program)(initial), kernel, bias)
+
+    def _kept(self, members: list[PaddedMember]) -> list[Any]:
+        return [
+            None if masks[0] is None else stack_trees(masks)
+            for masks in zip(*(m.kept for m in members), strict=True)
+        ]
+
+    def batches(self, most: int | None):
+        """Minibatches of all folds, ``index [K, e, S, B]`` and ``weight [K, S, B]``."""
+        folds, size = self.group.folds, self.protocol.batch_size
+        chunks = [order_chunks(f.rows, self.protocol.epochs, f.seed, most) for f in folds]
+        for orders in zip(*chunks, strict=True):
+            cut = [steps(order, size) for order in orders]
+            yield np.stack([c[0] for c in cut]), np.stack([c[1] for c in cut])
+
+    def train(self, lanes: Lanes, index: np.ndarray, weight: np.ndarray) -> Any:
+        data = lanes.data
+        if self.dual:
+            data = data._replace(columns=None)  # the Gram matrices know them already
+        run = programs.train(self.program, self.axes)
+        rates, limits = Rates.of(self.protocol), StoppingLimits.of(self.protocol)
+        return run(data, lanes.kept, lanes.carry, index, weight, rates, limits)
+
+    def keep(self, lanes: Lanes, live: list[int], capacity: int) -> Lanes:
+        """The lanes of the live members alone, the last repeated to fill the program."""
+        slots = [live[min(i, len(live) - 1)] for i in range(capacity)]
+        places = np.asarray([lanes.slots.index(slot) for slot in slots])
+
+        def pick(tree: Any, axis: int | None) -> Any:
+            if axis is None:
+                return tree
+            return self.place(jax.tree.map(lambda a: jax.numpy.take(a, places, axis), tree), axis)
+
+        rows, offset, _ = self.axes
+        data = FirstLayer(
+            pick(lanes.data.rows, None if rows is None else 1),
+            pick(lanes.data.offset, None if offset is None else 1),
+            self.y,
+            pick(lanes.data.columns, 0 if self.group.own_columns else None),
+        )
+        return Lanes(
+            slots,
+            data,
+            pick(lanes.kept, 0),
+            pick(lanes.carry, 1),
+            pick(lanes.kernel, 1),
+            pick(lanes.bias, 1),
+        )
+
+    def harvest(self, lanes: Lanes, slots: set[int], started: float) -> dict[Key, MemberFit]:
+        """Scores, and parameters if asked for, of some slots."""
+        group, progress = self.group, lanes.carry[1]
+        program = programs.finish(self.dual, self.head.bias[0], group.own_columns)
+        weights, scores = program(
+            progress.kept, lanes.kernel, lanes.bias, lanes.data.columns, self.x, self.splits
+        )
+        scores = jax.tree.map(np.asarray, scores)
+        best, epochs = np.asarray(progress.best), np.asarray(progress.epoch)
+        host = jax.tree.map(np.asarray, weights) if self.population.return_params else None
+        share = (time.perf_counter() - started) / (len(group.rows) * len(group.folds))
+        fits = {}
+        for slot in sorted(slots):
+            lane = lanes.slots.index(slot)
+            for k, fold in enumerate(group.folds):
+                params = None
+                if host is not None:
+                    mine = jax.tree.map(lambda a, k=k, at=lane: a[k, at], host)
+                    params = restore_params(self.members[k][slot], mine, fold)
+                fits[group.key(k, slot)] = member_fit(
+                    fold,
+                    self.population.evaluate,
+                    [(s.right[k, lane], s.cross_entropy[k, lane]) for s in scores],
+                    loss=float(best[k, lane]),
+                    epochs=int(epochs[k, lane]),
+                    seconds=share,
+                    params=params,
+                )
+        return fits

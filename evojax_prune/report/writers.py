@@ -1,0 +1,180 @@
+"""The files of a result, one writer each.
+
+What a user cannot do without comes first: ``result.json``, the mask, the head. A writer that fails
+holds back none of the others.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from evojax_prune.core.compact_head import save_heads
+from evojax_prune.core.errors import UserError
+from evojax_prune.core.files import save_file, write_file
+from evojax_prune.core.head_card import BackboneCard, DataCard, HeadCard, HeadMetrics
+from evojax_prune.core.masks import kernel_masks
+from evojax_prune.core.options import PROGRAM
+from evojax_prune.data import find_source
+from evojax_prune.features.extract import backbone_card
+from evojax_prune.report import figures, summary
+from evojax_prune.report.evaluations import evaluations_csv
+from evojax_prune.report.pruned import Pruned
+from evojax_prune.report.result import HeadResult
+from evojax_prune.version import __version__
+
+log = logging.getLogger(__name__)
+
+Writer = Callable[[Path, Pruned], None]
+"""Writes one file of a result to a path."""
+
+
+def write_results(
+    folder: Path, pruned: Pruned, more: Mapping[str, Writer] | None = None
+) -> list[str]:
+    """Write every file of a result.
+
+    Args:
+        folder: where to; it exists.
+        pruned: the finished run.
+        more: writers of further files, by name.
+
+    Returns:
+        A sentence for each file of :data:`WRITERS` that could not be written.
+
+    Raises:
+        UserError: one of :data:`ESSENTIAL` could not be written.
+    """
+    for name, write in ESSENTIAL.items():
+        write(folder / name, pruned)
+    failed = []
+    for name, write in {**WRITERS, **(more or {})}.items():
+        try:
+            write(folder / name, pruned)
+        except UserError as error:
+            failed.append(f"{name}: {error}")
+        except Exception as error:  # a picture must not cost the user the result
+            log.debug("writing %s", name, exc_info=True)
+            failed.append(f"{name} could not be made ({type(error).__name__}: {error})")
+    return failed
+
+
+def settings_text(settings: dict[str, Any]) -> str:
+    """The YAML file that repeats a run; where its results go is left out."""
+    text = yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
+    return f"# {PROGRAM} --config THIS_FILE repeats this run.\n{text}"
+
+
+def _settings(path: Path, pruned: Pruned) -> None:
+    write_file(path, settings_text(pruned.settings))
+
+
+def _result(path: Path, pruned: Pruned) -> None:
+    write_file(path, pruned.result.text())
+
+
+def _mask(path: Path, pruned: Pruned) -> None:
+    """The genome, and the masks that it means."""
+    masks = pruned.problem.pruning.masks(pruned.genome[None])
+    arrays = {"genome": pruned.genome, "features": masks.features[0]}
+    arrays |= {f"units_{i}": units[0] for i, units in enumerate(masks.units)}
+    arrays |= {f"layer_{i}": kernel for i, kernel in enumerate(kernel_masks(masks, 0))}
+
+    def save(part: Path) -> None:
+        with part.open("wb") as file:
+            np.savez_compressed(file, allow_pickle=False, **arrays)
+
+    save_file(path, save)
+
+
+def _head(path: Path, pruned: Pruned) -> None:
+    save_file(path, lambda part: save_heads(part, pruned.heads, head_card(pruned)))
+
+
+def head_card(pruned: Pruned) -> HeadCard:
+    """What ``head.safetensors`` says of itself."""
+    problem, result = pruned.problem, pruned.result
+    data, pruning = result.dataset, problem.pruning
+    counts = {name: getattr(data, name) for name in ("train", "selection", "test")}
+    scaling = pruned.head.scaling
+    return HeadCard(
+        backbone=_backbone(pruned.settings),
+        features=data.features,
+        hidden=pruning.spec.hidden,
+        scaling="none" if scaling is None else scaling.kind,
+        classes=tuple(data.class_names),
+        mode=pruning.mode.name,
+        grain=pruning.grain,
+        groups=pruned.settings.get("groups"),
+        data=DataCard(name=data.name, version=data.version, digest=problem.digest(), **counts),
+        metrics={
+            "pruned": _metrics(result.best),
+            "dense": _metrics(result.dense),
+            "random": _metrics(result.random),
+        },
+        selected_on_test=result.selected_on_test,
+        sentence=result.comparison.sentence,
+        written_by=__version__,
+    )
+
+
+def _backbone(settings: dict[str, Any]) -> BackboneCard | None:
+    """What made the features; None where they came from a file or an array."""
+    if "backbone" not in settings or "backbone" not in find_source(settings["dataset"]).reads:
+        return None
+    weights = settings["backbone_weights"]
+    return backbone_card(
+        settings["backbone"], None if weights is None else Path(weights), settings["image_size"]
+    )
+
+
+def _metrics(head: HeadResult) -> HeadMetrics:
+    selection = head.selection_accuracy
+    return HeadMetrics(
+        test_accuracy=head.test_accuracy,
+        test_interval=head.test_interval,
+        selection_accuracy=None if math.isnan(selection) else selection,
+        parameters=head.parameters,
+    )
+
+
+def _evaluations(path: Path, pruned: Pruned) -> None:
+    write_file(path, evaluations_csv(pruned.found.trials))
+
+
+def _convergence(path: Path, pruned: Pruned) -> None:
+    """How the objective moved with the evaluations, or with the size."""
+    problem, found = pruned.problem, pruned.found
+    on = (
+        f"test split: {summary.SELECTED_ON_TEST}" if problem.selected_on_test else "selection split"
+    )
+    name, mode, trials = problem.name, problem.pruning.mode.name, found.trials
+    figure = figures.new_figure()
+    if trials.generation is None:
+        title = f"{name}, {mode}: {found.name} on the {on}"
+        figures.levels(figure, trials, found.pruned.active_fraction, found.dense_values[0], title)
+    else:
+        title = f"{name}, {mode}: fitness on the {on}"
+        figures.convergence(figure, trials, found.dense_values[0], title)
+    save_file(path, lambda part: figures.save(figure, part))
+
+
+ESSENTIAL: dict[str, Writer] = {
+    "config.yaml": _settings,
+    "result.json": _result,
+    "best_mask.npz": _mask,
+    "head.safetensors": _head,
+}
+"""Files without which a run is not finished."""
+
+WRITERS: dict[str, Writer] = {
+    "evaluations.csv": _evaluations,
+    "convergence.png": _convergence,
+}
+"""Further files; one more is one line here."""

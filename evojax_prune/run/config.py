@@ -1,0 +1,357 @@
+"""The one definition of a run's configuration: YAML files, flags and ``--help`` all come from it.
+
+Field names are the keys of a YAML file and, with dashes, the flags. Each class below is one group
+of ``--help``; the groups of the methods stand in :mod:`evojax_prune.methods.options`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, Field, ValidationError, model_validator
+
+from evojax_prune.core.errors import UserError
+from evojax_prune.core.mode import Grain, ModeName
+from evojax_prune.core.options import Options, metavar, suggestion
+from evojax_prune.core.protocol import PAPER
+from evojax_prune.data.splitting.partition import Selection
+from evojax_prune.methods import METHODS
+from evojax_prune.methods.options import (
+    Assignments,
+    SearchOptions,
+    SensitivityOptions,
+    TrainingOptions,
+)
+from evojax_prune.search.strategies import options as genetics
+
+Preset = Literal["default", "paper"]
+UserPath = Annotated[Path, AfterValidator(Path.expanduser)]
+
+
+class SourceOptions(Options):
+    """Where settings come from: defaults, then --protocol, then --config, then flags."""
+
+    protocol: Preset = Field(
+        "default",
+        description="a named set of settings; paper: search, training and selection exactly as "
+        "EvoPruneDeepTL's released code has them (selection on the test split, so the result says "
+        "'selected on test'); backbone and image size stay as given",
+    )
+
+
+class DataOptions(Options):
+    """Images or features, and how they are split into train, selection and test."""
+
+    dataset: str = Field(
+        "digits",
+        description="digits (built in), an image folder (DIR/train/<class>/* and "
+        "DIR/test/<class>/*, or one DIR/<class>/* split by seed), a features file (.npz with "
+        "x_train, y_train and optionally x_test, y_test, groups_train, groups_test), or any "
+        "TensorFlow Datasets name",
+        json_schema_extra=metavar("NAME|DIR|FILE.npz"),
+    )
+    data_dir: UserPath | None = Field(
+        None, description="where TensorFlow Datasets keeps its data; its own default if not given"
+    )
+    selection: Selection = Field(
+        "holdout",
+        description="where the selection split comes from: holdout: a stratified part of the "
+        "training data; test-half: a stratified half of the test data, the other half stays the "
+        "test split; test: the test split itself (every table then says 'selected on test'); "
+        "kfold: fitness is the mean over the folds of the training data",
+    )
+    selection_fraction: float = Field(
+        0.2, gt=0, lt=1, description="part of the training data held out for selection"
+    )
+    test_fraction: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="part of the data cut off as test split where none is given; 0.2 if not given",
+    )
+    folds: int = Field(5, ge=2, le=10**4, description="folds of --selection kfold")
+    groups: str | None = Field(
+        None,
+        description="regular expression searched in each file's path below the image folder; its "
+        "captures, joined, name the file's group, and no group is split across train, selection "
+        "and test",
+        json_schema_extra=metavar("REGEX"),
+    )
+    allow_group_overlap: bool = Field(
+        False, description="go on although the given train and test folders share groups"
+    )
+    skip_unreadable: bool = Field(
+        False, description="leave out files that are not images instead of stopping"
+    )
+
+
+class BackboneOptions(Options):
+    """The frozen network that turns images into features, once."""
+
+    backbone: str = Field(
+        "efficientnet-lite0",
+        description="efficientnet-lite0, -lite1, -lite2, or an image network of keras.applications "
+        "(resnet50, densenet121, vgg19, ...)",
+        json_schema_extra=metavar("NAME"),
+    )
+    backbone_weights: UserPath | None = Field(
+        None, description="weights file; the ImageNet weights if not given"
+    )
+    image_size: int | None = Field(
+        None,
+        ge=8,
+        le=4096,
+        description="side of the square images, pixels; the backbone's own if not given",
+    )
+    extraction_batch: int | None = Field(
+        None,
+        ge=1,
+        le=1024,
+        description="images per step of feature extraction; chosen if not given",
+    )
+
+
+class HeadOptions(Options):
+    """The head on the features, and what may be pruned from it."""
+
+    mode: ModeName = Field(
+        "features",
+        description="where the mask sits: features: inputs of the one hidden layer; fc1, fc2: "
+        "units of the first or second of two hidden layers; both: units of both",
+    )
+    grain: Grain = Field(
+        "neurons",
+        description="what one bit switches: a unit (or feature), or one weight of the sparse "
+        "layers",
+    )
+    hidden: tuple[Annotated[int, Field(ge=1, le=2**16)], ...] | None = Field(
+        None, description="units of each hidden layer; 512 if not given, 512 512 for fc1, fc2, both"
+    )
+
+
+class MethodOptions(Options):
+    """How the mask is found, and what the result is compared with."""
+
+    method: str = Field(
+        "search",
+        description="search: a genetic search over masks; sensitivity: keep what the dense head's "
+        "outputs depend on most, by p-norms of its local sensitivities, without a search",
+        json_schema_extra=metavar("NAME"),
+    )
+    method_options: Assignments | None = Field(
+        None,
+        description="options of a method that comes from a plugin",
+        json_schema_extra=metavar("NAME=VALUE ..."),
+    )
+    compare: bool = Field(
+        False,
+        description="add to the table what other ways of pruning give, at the found head's active "
+        "fraction and each at its own best: random masks, weight magnitudes, norms of units' "
+        "weights, polynomial decay; for features also mutual information, L1 logistic regression "
+        "and a random forest",
+    )
+    compare_fractions: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field(
+        (0.1, 0.3, 0.5, 0.7),
+        description="active fractions among which --compare looks for each one's own best",
+        json_schema_extra=metavar("FLOAT [FLOAT ...]"),
+    )
+
+
+class OutputOptions(Options):
+    """What is written, and where."""
+
+    output: UserPath | None = Field(
+        None, description="folder for the results; runs/<dataset>-<mode>-<time> if not given"
+    )
+    overwrite: bool = Field(False, description="replace the results that are in the folder already")
+
+
+class RunConfig(
+    OutputOptions,
+    TrainingOptions,
+    SearchOptions,
+    SensitivityOptions,
+    MethodOptions,
+    HeadOptions,
+    BackboneOptions,
+    DataOptions,
+    SourceOptions,
+):
+    """Everything that decides a run."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _lay_over_preset(cls, given: Any) -> Any:
+        return merged(preset(given), given) if isinstance(given, dict) else given
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.method == "search" and self.evaluations < self.population:
+            raise ValueError(
+                f"evaluations is {self.evaluations} and population {self.population}, but the "
+                "first generation alone takes as many evaluations as the population has genomes: "
+                "raise --evaluations or lower --population"
+            )
+        self._check_method()
+        self._refuse_sensitivities_of_connections()
+        self._refuse_what_nothing_reads()
+        return self
+
+    def options(self) -> Options:
+        """What the chosen method reads."""
+        model = METHODS[self.method].options
+        if isinstance(self, model):
+            return self
+        try:
+            return model.model_validate(self.method_options or {})
+        except ValidationError as error:
+            raise ValueError("; ".join(_sentence(dict(e)) for e in error.errors())) from None
+
+    def _check_method(self) -> None:
+        if self.method not in METHODS:
+            raise ValueError(f"unknown method {self.method!r}{suggestion(self.method, METHODS)}")
+        if self.method_options and isinstance(self, METHODS[self.method].options):
+            raise ValueError(
+                f"--method-options does nothing with --method {self.method}, whose options are "
+                "flags of their own: drop it"
+            )
+        self.options()
+
+    def _refuse_sensitivities_of_connections(self) -> None:
+        guided = self.method == "search" and (self.init == "sensitivity" or self.mutation_bias > 0)
+        if self.grain == "connections" and (guided or self.method == "sensitivity"):
+            raise ValueError(
+                "sensitivities rank features and units, not single weights: choose --grain "
+                "neurons, or leave out --method sensitivity, --init sensitivity and --mutation-bias"
+            )
+
+    def _refuse_what_nothing_reads(self) -> None:
+        read = METHODS[self.method].options.model_fields
+        unread = {
+            f"--method {name}": [n for n in method.options.model_fields if n not in read]
+            for name, method in METHODS.items()
+            if isinstance(self, method.options)
+        }
+        unread |= {
+            "--init sensitivity": ["sharpness"] if self.init == "random" else [],
+            "--compare": [] if self.compare else ["compare_fractions"],
+        }
+        for needed, names in unread.items():
+            for name in names:
+                if getattr(self, name) != RunConfig.model_fields[name].default:
+                    flag = f"--{name.replace('_', '-')}"
+                    raise ValueError(
+                        f"{flag} does nothing without {needed}: add it, or drop {flag}"
+                    )
+
+    def repeatable(self) -> dict[str, Any]:
+        """What decides the numbers, as plain data: all but where the results go.
+
+        Paths are made absolute, so that the run can be repeated from another folder.
+        """
+        settings = self.model_dump(mode="json", exclude=set(OutputOptions.model_fields))
+        if Path(self.dataset).expanduser().exists():
+            settings["dataset"] = str(Path(self.dataset).expanduser().resolve())
+        for name in ("data_dir", "backbone_weights"):
+            if settings[name] is not None:
+                settings[name] = str(Path(settings[name]).resolve())
+        return settings
+
+
+GROUPS: tuple[type[Options], ...] = (
+    SourceOptions,
+    DataOptions,
+    BackboneOptions,
+    HeadOptions,
+    MethodOptions,
+    SearchOptions,
+    SensitivityOptions,
+    TrainingOptions,
+    OutputOptions,
+)
+"""The groups in the order of ``--help``."""
+
+
+def merged(*layers: dict[str, Any]) -> dict[str, Any]:
+    """Nested settings laid over one another; the later layer wins."""
+    result: dict[str, Any] = {}
+    for layer in layers:
+        for key, value in layer.items():
+            old: Any = result.get(key)
+            nested = isinstance(old, dict) and isinstance(value, dict)
+            result[key] = merged(old, value) if nested else value
+    return result
+
+
+def preset(given: dict[str, Any]) -> dict[str, Any]:
+    """The settings that a named protocol stands for.
+
+    Args:
+        given: settings; ``protocol``, ``mode`` and ``method`` of them decide.
+    """
+    if given.get("protocol", "default") != "paper":
+        return {}
+    training = {
+        "selection": "test",
+        "search_protocol": dataclasses.asdict(PAPER),
+        "final_protocol": dataclasses.asdict(PAPER),
+    }
+    if given.get("method", "search") != "search":
+        return training
+    return training | {
+        "strategy": "steady-state",
+        "evaluations": 300 if given.get("mode") == "both" else 200,
+        "fitness": "accuracy",
+        "finalists": 1,
+        **genetics.PAPER,
+    }
+
+
+def validated(settings: dict[str, Any]) -> RunConfig:
+    """The configuration of settings, which may be partial.
+
+    Raises:
+        UserError: a value is impossible; every such value is named with what was expected.
+    """
+    try:
+        return RunConfig.model_validate(settings)
+    except ValidationError as error:
+        raise UserError("; ".join(_sentence(dict(e)) for e in error.errors())) from None
+
+
+_EXPECTED = {
+    "greater_than_equal": "at least {ge}",
+    "greater_than": "more than {gt}",
+    "less_than_equal": "at most {le}",
+    "less_than": "less than {lt}",
+    "literal_error": "one of {expected}",
+    "int_parsing": "a whole number",
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_parsing": "a number",
+    "float_type": "a number",
+    "finite_number": "a finite number",
+    "bool_parsing": "true or false",
+    "bool_type": "true or false",
+    "string_type": "text",
+    "path_type": "a path",
+    "tuple_type": "a list",
+    "dict_type": "names with values",
+    "missing": "two numbers",
+    "too_long": "at most {max_length} numbers",
+}
+
+
+def _sentence(error: dict[str, Any]) -> str:
+    """One line for one pydantic error: which option, its value, what was expected."""
+    if error["type"] == "value_error":
+        return str(error["ctx"]["error"])
+    name = ".".join(str(part) for part in error["loc"] if not isinstance(part, int))
+    value = error["input"]
+    shown = value if isinstance(value, str) and value.strip() else repr(value)
+    expected = _EXPECTED.get(error["type"])
+    if expected is None:
+        return f"{name} is {shown}: {error['msg']}"
+    return f"{name} is {shown}, expected {expected.format(**error.get('ctx', {}))}"

@@ -1,0 +1,283 @@
+"""A run: from the problem to the pruned head. Nothing here prints."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from evojax_prune import baselines
+from evojax_prune.core.errors import UserError
+from evojax_prune.core.head import head_spec
+from evojax_prune.core.mode import MODES
+from evojax_prune.core.options import Options
+from evojax_prune.core.pruning import Pruning
+from evojax_prune.core.splits import FeatureSplits
+from evojax_prune.data import FeatureTable, make_splits
+from evojax_prune.engine import ENGINES, optimizer_names
+from evojax_prune.features import load_table
+from evojax_prune.methods import METHODS, Method
+from evojax_prune.methods.found import Found, Session
+from evojax_prune.methods.observer import Observer
+from evojax_prune.methods.problem import Advance, Problem
+from evojax_prune.report.pruned import Pruned
+from evojax_prune.report.writers import Writer, settings_text, write_results
+from evojax_prune.run.config import RunConfig, validated
+from evojax_prune.run.settings_file import load_settings
+from evojax_prune.run.store import PartialFolder
+
+
+class Store(Protocol):
+    """Keeps what an interrupted run goes on from."""
+
+    @property
+    def journal(self) -> Path | None:
+        """File that a search is journalled to; None keeps nothing."""
+
+    def keep(self) -> None:
+        """From now on an error must not lose the journal."""
+
+
+class Nothing:
+    """A store that keeps nothing."""
+
+    journal: Path | None = None
+
+    def keep(self) -> None:
+        """Nothing is kept."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A problem and the method that solves it; calling the run does the work.
+
+    Attributes:
+        problem: what is pruned, on which data.
+        method: how the mask is found.
+        options: what the method reads.
+        observer: told how far the run is.
+        store: keeps the journal.
+        compare: active fractions among which other ways of pruning are tried; None tries none.
+        settings: plain data that the result is to name as its configuration.
+    """
+
+    problem: Problem
+    method: Method
+    options: Options
+    observer: Observer = dataclasses.field(default_factory=Observer)
+    store: Store = dataclasses.field(default_factory=Nothing)
+    compare: tuple[float, ...] | None = None
+    settings: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __call__(self) -> Pruned:
+        """Find a pruned head and train what it is compared with.
+
+        Raises:
+            UserError: training diverged, or the journal is of another run.
+        """
+        started = time.monotonic()
+        session = Session(self.observer, self.store.journal, self.store.keep)
+        found = self.method.load()(self.problem, self.options, session)
+        rows = self._baselines(found)
+        seconds = time.monotonic() - started
+        return Pruned(self.problem, found, tuple(rows), self.settings, seconds)
+
+    def _baselines(self, found: Found) -> list[baselines.BaselineRow]:
+        """Other ways of pruning, on the terms of the head that was found."""
+        if self.compare is None:
+            return []
+        at = self.problem.pruning.fractions(found.pruned.genome)
+        heads = baselines.count_heads(
+            self.problem.pruning, at, folds=self.problem.folds, fractions=self.compare
+        )
+        with self.observer.stage("other ways of pruning", heads, "heads") as shown:
+            rows = compare(self.problem, found.pruned.genome, self.compare, advance=shown.advance)
+            shown.finish()
+        return [row for row in rows if row.name != "dense"]
+
+
+def compare(
+    problem: Problem,
+    genome: np.ndarray,
+    fractions: tuple[float, ...],
+    *,
+    methods: tuple[str, ...] | None = None,
+    random_masks: int = 5,
+    advance: Advance | None = None,
+) -> list[baselines.BaselineRow]:
+    """Other ways of pruning, on the terms of a head that was found.
+
+    Args:
+        problem: what is pruned, on which data.
+        genome: the head's, ``bool [G]``.
+        fractions: active fractions among which each one's own best is looked for.
+        methods: baselines by name; all if None.
+        random_masks: random masks at each fraction.
+        advance: told of every trained head.
+    """
+    return baselines.compare(
+        problem.splits,
+        problem.pruning,
+        problem.training.final_protocol,
+        problem.pruning.fractions(genome),
+        problem.training.seed,
+        found=genome,
+        methods=methods,
+        fractions=fractions,
+        random_masks=random_masks,
+        engine=problem.training.engine,
+        member_batch=problem.training.member_batch,
+        progress=advance,
+    )
+
+
+def prune(config: RunConfig, *, observer: Observer | None = None) -> Pruned:
+    """Find a pruned head as a configuration says, and compare it with the dense one.
+
+    Args:
+        config: what to do. Files are written only where it names an ``output`` folder.
+        observer: told how far the run is.
+
+    Returns:
+        The pruned head, its figures (``result``), and everything that they were made of.
+
+    Raises:
+        UserError: the input is at fault; nothing has been written then but cached features.
+    """
+    observer = observer or Observer()
+    if config.output is None:
+        return _run(config, load_problem(config, observer), observer, Nothing())()
+    store = PartialFolder(config.output)
+    return prune_into(store, config, observer)
+
+
+def prune_into(
+    store: PartialFolder,
+    config: RunConfig,
+    observer: Observer,
+    *,
+    problem: Problem | None = None,
+    writers: Mapping[str, Writer] | None = None,
+) -> Pruned:
+    """As :func:`prune`, and write the results to a store's output folder.
+
+    Args:
+        store: the folder.
+        config: what to do.
+        observer: told how far the run is.
+        problem: the configuration's, loaded already and perhaps changed.
+        writers: of further files, by name.
+
+    Raises:
+        UserError: the input is at fault, or the results could not be written; what can be gone on
+            from is kept.
+    """
+    store.check(config.overwrite)
+    problem = problem or load_problem(config, observer)
+    with store:
+        store.configure(settings_text(config.repeatable()), config.overwrite)
+        if not METHODS[config.method].resumable:
+            store.refuse_journal()
+        pruned = _run(config, problem, observer, store)()
+        store.keep()
+        failed = write_results(store.path, pruned, writers)
+        store.finish()
+    if failed:
+        raise UserError(
+            f"the results are in {store.output}, but not all of them: " + "; ".join(failed)
+        )
+    return pruned
+
+
+def _run(config: RunConfig, problem: Problem, observer: Observer, store: Store) -> Run:
+    return Run(
+        problem,
+        METHODS[config.method],
+        config.options(),
+        observer,
+        store,
+        config.compare_fractions if config.compare else None,
+        config.repeatable(),
+    )
+
+
+def load_splits(config: RunConfig | str | Path) -> list[FeatureSplits]:
+    """The splits that a run works on, one element or one per fold.
+
+    Args:
+        config: a run's configuration, or its ``config.yaml``.
+    """
+    if not isinstance(config, RunConfig):
+        config = validated(load_settings(Path(config)))
+    return list(load_problem(config).splits)
+
+
+def load_problem(config: RunConfig, observer: Observer | None = None) -> Problem:
+    """Check the settings, get the features, cut the splits, shape the head.
+
+    Raises:
+        UserError: unknown names, data that cannot be used, splits that cannot be cut.
+    """
+    check_names(config)
+    table = load_table(
+        config.dataset,
+        data_dir=config.data_dir,
+        backbone=config.backbone,
+        backbone_weights=config.backbone_weights,
+        image_size=config.image_size,
+        skip_unreadable=config.skip_unreadable,
+        groups=config.groups,
+        extraction_batch=config.extraction_batch,
+        progress=observer is not None,
+    )
+    problem = make_problem(config, table)
+    if observer is not None:
+        observer.note(problem.describe())
+    return problem
+
+
+def check_names(config: RunConfig) -> None:
+    """Refuse names that no part of the program knows, before any work is done.
+
+    Raises:
+        UserError: an unknown strategy, option of a strategy, engine or optimizer.
+    """
+    if config.method == "search":
+        from evojax_prune.methods.search import search_strategy
+
+        search_strategy(config, genome_length=1000, scores=np.zeros((1, 1000)))
+    for option, name, valid in (
+        ("engine", config.engine, ENGINES),
+        ("search_protocol.optimizer", config.search_protocol.optimizer, optimizer_names()),
+        ("final_protocol.optimizer", config.final_protocol.optimizer, optimizer_names()),
+    ):
+        if name not in valid:
+            raise UserError(f"{option} is {name}, expected one of {', '.join(valid)}")
+
+
+def make_problem(config: RunConfig, table: FeatureTable) -> Problem:
+    """Cut the splits and shape the head.
+
+    Raises:
+        UserError: splits that cannot be cut, or fewer hidden layers than the mode prunes.
+    """
+    splits = make_splits(
+        table,
+        selection=config.selection,
+        selection_fraction=config.selection_fraction,
+        test_fraction=config.test_fraction,
+        folds=config.folds,
+        seed=config.seed,
+        allow_group_overlap=config.allow_group_overlap,
+    )
+    features = splits[0].train.x.shape[1]
+    try:
+        spec = head_spec(config.mode, features, len(table.classes), config.hidden)
+    except ValueError as error:
+        raise UserError(f"--hidden does not suit: {error}") from None
+    pruning = Pruning(spec, MODES[config.mode], config.grain)
+    return Problem(table.name, table.version, table.source, splits, pruning, config)

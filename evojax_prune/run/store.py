@@ -1,0 +1,138 @@
+"""The output folder: checked first, filled beside itself, and only whole at the end.
+
+While a run goes on, what it has lies in ``<output>.partial``: the configuration and the journal of
+the search. A finished run's files are moved to ``<output>``, ``result.json`` last; so a folder with
+a ``result.json`` is a whole one, and what was interrupted goes on from its partial folder.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Self
+
+import filelock
+
+from evojax_prune.core.errors import UserError
+from evojax_prune.core.files import make_folder, os_errors, os_sentence, remove_folder, write_file
+
+MARK = "result.json"
+STATE = "state"
+"""Inside the partial folder: what only a resumed run needs."""
+
+
+def _existing(path: Path) -> Path:
+    """The path itself or the nearest folder above it that exists."""
+    path = path.absolute()
+    while not path.exists():
+        path = path.parent
+    return path
+
+
+class PartialFolder:
+    """The folder of a run that is not finished yet; a context manager that keeps others out.
+
+    Attributes:
+        output: where the finished run's files go.
+        path: ``<output>.partial``.
+        journal: file in it that the search is journalled to.
+    """
+
+    def __init__(self, output: Path):
+        self.output = output
+        self.path = output.with_name(f"{output.name}.partial")
+        self._state = self.path / STATE
+        self.journal = self._state / "journal.jsonl"
+        self._lock = filelock.FileLock(self._state / "lock")
+        self._made = self._kept = False
+
+    def check(self, overwrite: bool) -> None:
+        """Refuse an output folder that could not be written in the end; writes nothing.
+
+        Raises:
+            UserError: it is no folder, holds something and ``overwrite`` is false, or cannot be
+                written to.
+        """
+        output = self.output
+        if output.exists() and not output.is_dir():
+            raise UserError(f"--output {output} is a file, expected a folder that is new or empty")
+        if output.is_dir() and any(output.iterdir()) and not overwrite:
+            raise UserError(
+                f"--output {output} is not empty; give another folder, or --overwrite to replace "
+                "the results in it"
+            )
+        for folder in {_existing(output), _existing(output.parent)}:
+            try:
+                os.rmdir(tempfile.mkdtemp(dir=folder))
+            except OSError as error:
+                sentence = os_sentence(error, f"write in {folder}")
+                raise UserError(f"--output {output} cannot be used: {sentence}") from None
+
+    def __enter__(self) -> Self:
+        """Make the folder, or take over that of an interrupted run.
+
+        Raises:
+            UserError: another process is writing to it.
+        """
+        self._made = not self.path.exists()
+        make_folder(self._state)
+        try:
+            self._lock.acquire(blocking=False)
+        except filelock.Timeout:
+            raise UserError(
+                f"another run is writing to {self.path}: give another --output"
+            ) from None
+        return self
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        """Let go of it. What is in it stays, to be continued, unless the input was at fault."""
+        self._lock.release()
+        if isinstance(error, UserError) and self._made and not self._kept:
+            remove_folder(self.path)
+
+    def keep(self) -> None:
+        """From now on an error must not lose what is in it: a finished search, say."""
+        self._kept = True
+
+    @property
+    def resumable(self) -> bool:
+        """The same command would go on from what is in it."""
+        return (self.path / "config.yaml").is_file()
+
+    def configure(self, config: str, overwrite: bool) -> None:
+        """Say whose folder this is, unless an interrupted run has.
+
+        Args:
+            config: the run's ``config.yaml``.
+            overwrite: discard the journal of a run with another one.
+        """
+        file = self.path / "config.yaml"
+        if overwrite and not (file.is_file() and file.read_text(encoding="utf-8") == config):
+            self.journal.unlink(missing_ok=True)
+        if not self.journal.exists():
+            write_file(file, config)
+
+    def refuse_journal(self) -> None:
+        """Refuse to write where the search of an interrupted run lies.
+
+        Raises:
+            UserError: it does.
+        """
+        if self.journal.exists():
+            raise UserError(
+                f"{self.path} holds an interrupted search, which this run would not go on with: "
+                "give another --output, or --overwrite to discard it"
+            )
+
+    def finish(self) -> None:
+        """Move everything to the output folder, the mark of a whole result last."""
+        self._lock.release()
+        remove_folder(self._state)
+        make_folder(self.output)
+        with os_errors(f"move the results to {self.output}"):
+            (self.output / MARK).unlink(missing_ok=True)
+            names = sorted(entry.name for entry in self.path.iterdir())
+            for name in sorted(names, key=lambda name: name == MARK):
+                os.replace(self.path / name, self.output / name)
+            self.path.rmdir()
