@@ -36,9 +36,7 @@ class BackboneCard(Part):
     image_size: int = Field(
         ge=1, le=8192, description="side of the square images that it takes, pixels"
     )
-    preprocessing: Name = Field(
-        description="tag of how images are resized and their pixels scaled"
-    )
+    preprocessing: Name = Field(description="tag of how images are resized and their pixels scaled")
 
 
 class DataCard(Part):

@@ -1,16 +1,17 @@
 """A finished run, used: predictions, exports, and what pruning buys."""
 
-from evojax_prune.deploy.classifier import Classifier, load
-from evojax_prune.deploy.costs import Cost, costs
-from evojax_prune.deploy.export import export_command, export_model
-from evojax_prune.deploy.predict import predict_command
+from evojax_prune.deploy.classifier import Classifier, Prediction, load
+from evojax_prune.deploy.costs import Cost, measure_costs
+from evojax_prune.deploy.export import export, program_of
+from evojax_prune.deploy.predict import prediction_table
 
 __all__ = [
     "Classifier",
     "Cost",
-    "costs",
-    "export_command",
-    "export_model",
+    "Prediction",
+    "export",
     "load",
-    "predict_command",
+    "measure_costs",
+    "prediction_table",
+    "program_of",
 ]

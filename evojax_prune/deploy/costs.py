@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -10,15 +11,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from evojax_prune.core.compact_head import CompactHead
-from evojax_prune.core.head import HeadSpec, head_spec, init_params
-from evojax_prune.core.mode import MODES
+from evojax_prune.core.head import head_spec, init_params
+from evojax_prune.core.scaling import Scaling
 from evojax_prune.deploy.classifier import Classifier
-from evojax_prune.deploy.program import (
-    Program,
-    features_of,
-    head_program,
-    whole_program,
-)
+from evojax_prune.deploy.program import Program, head_program, whole_program
 
 BATCHES = (1, 32)
 """Batch sizes that latency is measured for."""
@@ -27,13 +23,16 @@ _SECONDS = 1.0
 _RUNS = (7, 200)
 """A measurement takes about a second, within these numbers of runs."""
 
+DENSE, PRUNED = "dense head", "pruned head"
+WHOLE, SHORTENED = "with backbone", "with shortened backbone"
+
 
 @dataclasses.dataclass(frozen=True)
 class Cost:
     """What one way of predicting costs.
 
     Attributes:
-        name: ``dense head``, ``pruned head, shortened backbone``, ...
+        name: ``dense head``, ``pruned head, with shortened backbone``, ...
         parameters: weights and biases; over folds, the sum.
         bytes: of its safetensors file.
         milliseconds: median latency of a batch by its size.
@@ -45,7 +44,7 @@ class Cost:
     milliseconds: dict[int, float]
 
 
-def costs(
+def measure_costs(
     classifier: Classifier,
     *,
     with_backbone: bool = True,
@@ -60,50 +59,45 @@ def costs(
 
     Args:
         classifier: the run.
-        with_backbone: also measure the heads with the backbone, whole and shortened; left out where
-            the run has none.
+        with_backbone: also measure the heads with the backbone, whole and shortened.
         batches: batch sizes.
         clock: seconds, to measure with.
 
     Returns:
-        One per row of the table. A shortened backbone is left out where there can be none.
+        One per row of the table; without a shortened backbone if there can be none.
 
     Raises:
-        UserError: the backbone cannot be had, or the run does not say how many features go in.
+        UserError: the run has no backbone, or it cannot be loaded or exported.
     """
-    features = features_of(classifier)
-    dense = tuple(_dense(classifier, features) for _ in classifier.heads)
-    programs = {
-        "dense head": head_program(dense, features),
-        "pruned head": head_program(classifier.heads, features),
-    }
-    if with_backbone and classifier.card.backbone is not None:
+    features, pruned = classifier.card.features, classifier.heads
+    dense = tuple(_dense(classifier, head) for head in pruned)
+    programs = {DENSE: head_program(dense, features), PRUNED: head_program(pruned, features)}
+    if with_backbone:
         net = classifier.backbone
-        programs["dense head, backbone"] = whole_program(dense, net, shorten=False)
-        programs["pruned head, backbone"] = whole_program(classifier.heads, net, shorten=False)
-        short = whole_program(classifier.heads, net)
+        programs[f"{DENSE}, {WHOLE}"] = whole_program(dense, net, shorten=False)
+        programs[f"{PRUNED}, {WHOLE}"] = whole_program(pruned, net, shorten=False)
+        short = whole_program(pruned, net)
         if short.note is None:
-            programs["pruned head, shortened backbone"] = short
+            programs[f"{PRUNED}, {SHORTENED}"] = short
     return tuple(_cost(name, program, batches, clock) for name, program in programs.items())
 
 
 def device() -> str:
     """What latency is measured on."""
-    import os
-
     import jax
 
     kind = jax.devices()[0].device_kind
     return f"{kind}, {os.cpu_count()} cores" if jax.default_backend() == "cpu" else kind
 
 
-def _dense(classifier: Classifier, features: int) -> CompactHead:
-    """A dense head of the run's shape."""
-    card = classifier.card
-    hidden = card.hidden or MODES[card.mode].hidden
-    spec: HeadSpec = head_spec(card.mode, features, len(card.classes), hidden)
+def _dense(classifier: Classifier, pruned: CompactHead) -> CompactHead:
+    """A dense head of the run's shape, with its scaling."""
+    card, kind = classifier.card, "none" if pruned.scaling is None else pruned.scaling.kind
+    spec = head_spec(card.mode, card.features, len(card.classes), card.hidden)
     layers = [(p["kernel"], p.get("bias")) for p in init_params(spec, 0).values()]
-    return CompactHead(np.arange(features), tuple(layers), classifier.heads[0].scaling)
+    ones = np.ones(card.features, np.float32)
+    head = CompactHead(np.arange(card.features), tuple(layers))
+    return head.reading_raw(Scaling(kind, ones, ones))
 
 
 def _cost(name: str, program: Program, batches: Sequence[int], clock: Callable[[], float]) -> Cost:

@@ -1,87 +1,63 @@
-"""``predict``: classes of images and features, as a table."""
+"""Predictions of images and features as a table."""
 
 from __future__ import annotations
 
-import csv
-import io
 import itertools
 import os
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from evojax_prune.core.errors import UserError
-from evojax_prune.deploy.classifier import Classifier, Prediction, load
-from evojax_prune.deploy.files import check_output, write_whole
-
-Echo = Callable[[str], None]
+from evojax_prune.deploy.classifier import Classifier, Prediction
 
 COLUMNS = ("path", "class", "probability", "error")
-"""Of the table, before one column of probabilities per class."""
+"""Of the table, before the probability of each class."""
 
 _SIDE_FILES = {"thumbs.db", "desktop.ini", "icon\r"}
 """Files that systems leave among images, in lower case."""
 
 
-def predict_command(
-    run: str | Path,
-    inputs: Sequence[str | Path],
-    output: str | Path | None = None,
-    *,
-    backbone_weights: str | Path | None = None,
-    echo: Echo,
-    notice: Echo | None = None,
-) -> int:
-    """Predict the classes of images and features.
+def prediction_table(
+    classifier: Classifier, files: Sequence[Path], counts: Counter[str]
+) -> Iterator[tuple[str, ...]]:
+    """The table, row by row: the header, then one per image and per row of a features file.
 
-    The table has a row per image: its path, class, probability, an error (with the class empty)
-    where it cannot be read, and the probability of every class. A features file gives the rows
-    ``FILE.npz#0``, ``FILE.npz#1``, ...
+    A row has the path (of a features file ``FILE.npz#0``, ``FILE.npz#1``, ...), the class, its
+    probability, why the image could not be read (then there is no class), and the probability of
+    every class.
 
     Args:
-        run: the run's folder.
-        inputs: images, folders (all files below them), or features files ``.npz`` (``x`` or
-            ``x_test``; the strings ``backbone`` and ``weights`` are checked where they are given).
-        output: file for the table, comma-separated; without it, every line goes to ``echo``.
-        backbone_weights: see :func:`evojax_prune.deploy.load`.
-        echo: told of every line of the table that does not go to a file.
-        notice: told of the summary in the end; ``echo`` if None.
-
-    Returns:
-        0, or 1 if some files could not be read.
+        classifier: the run.
+        files: images, and features files ``.npz`` (``x`` or ``x_test``; the strings ``backbone``
+            and ``weights`` are checked where they are given).
+        counts: is told the rows of each class, and under "" the images that cannot be read.
 
     Raises:
-        UserError: inputs or a run that cannot be used; no file has been written then.
+        UserError: a features file or backbone that cannot be used.
     """
-    items = _listed([Path(path).expanduser() for path in inputs])
-    classifier = load(run, backbone_weights=backbone_weights)
-    counts: Counter[str] = Counter()
-    rows = itertools.chain([(*COLUMNS, *classifier.card.classes)], _rows(classifier, items, counts))
-    where = ""
-    if output is None:
-        for row in rows:
-            echo(_line(row))
-    else:
-        file = Path(output).expanduser()
-        check_output(file, items)
-        write_whole(file, (f"{_line(row)}\n".encode("utf-8", "surrogateescape") for row in rows))
-        where = f", written to {file}"
-    (notice or echo)(_summary(counts) + where)
-    return 1 if counts[""] else 0
+    names = classifier.card.classes
+    yield (*COLUMNS, *names)
+    for is_features, group in itertools.groupby(files, lambda file: file.suffix.lower() == ".npz"):
+        predict = _of_files if is_features else _of_images
+        for path, prediction in predict(classifier, list(group)):
+            best, numbers = "", [""] * len(names)
+            if prediction.error is None:
+                best = names[int(prediction.probabilities.argmax())]
+                numbers = [f"{p:.6f}" for p in prediction.probabilities]
+            counts[best] += 1
+            yield (path, best, max(numbers), prediction.error or "", *numbers)
 
 
-def _listed(paths: Sequence[Path]) -> list[Path]:
-    """The files that are meant, those below a folder sorted.
+def listed(paths: Sequence[Path]) -> list[Path]:
+    """The files that are meant: those given, and all below the folders given, sorted.
 
     Raises:
         UserError: nothing is there.
     """
-    if not paths:
-        raise UserError("nothing to predict: give images, folders or a features file (.npz)")
     files: list[Path] = []
     for path in paths:
         if path.is_dir():
@@ -93,6 +69,8 @@ def _listed(paths: Sequence[Path]) -> list[Path]:
             files.append(path)
         else:
             raise UserError(f"there is no file or folder {path}: check the path")
+    if not files:
+        raise UserError("nothing to predict: give images, folders or features files (.npz)")
     return files
 
 
@@ -104,37 +82,18 @@ def _below(folder: Path) -> Iterator[Path]:
                 yield Path(where) / name
 
 
-def _rows(
-    classifier: Classifier, files: list[Path], counts: Counter[str]
-) -> Iterator[tuple[Any, ...]]:
-    """The table's rows; counts the predictions of each class, under "" what cannot be read."""
-    for is_features, group in itertools.groupby(files, _holds_features):
-        of_kind = list(group)
-        predictions = (
-            ((f"{f}#{i}", p) for f in of_kind for i, p in enumerate(_of_file(classifier, f)))
-            if is_features
-            else zip(of_kind, classifier.classify(of_kind), strict=True)
-        )
-        for path, prediction in predictions:
-            row = _row(classifier, path, prediction)
-            counts[row[1]] += 1
-            yield row
+def _of_images(classifier: Classifier, files: list[Path]) -> Iterator[tuple[str, Prediction]]:
+    return zip(map(str, files), classifier.classify(files), strict=True)
 
 
-def _holds_features(path: Path) -> bool:
-    return path.suffix.lower() == ".npz"
+def _of_files(classifier: Classifier, files: list[Path]) -> Iterator[tuple[str, Prediction]]:
+    for file in files:
+        for i, row in enumerate(_probabilities(classifier, file)):
+            yield f"{file}#{i}", Prediction(row)
 
 
-def _row(classifier: Classifier, path: str | Path, prediction: Prediction) -> tuple[Any, ...]:
-    if prediction.error is not None:
-        return (path, "", "", prediction.error, *("" for _ in classifier.classes_))
-    best = int(prediction.probabilities.argmax())
-    numbers = [f"{p:.6f}" for p in prediction.probabilities]
-    return (path, classifier.card.classes[best], numbers[best], "", *numbers)
-
-
-def _of_file(classifier: Classifier, path: Path) -> list[Prediction]:
-    """Predictions of a features file.
+def _probabilities(classifier: Classifier, path: Path) -> np.ndarray:
+    """Class probabilities of a features file.
 
     Raises:
         UserError: it cannot be read, has no features, or those of another backbone.
@@ -148,34 +107,19 @@ def _of_file(classifier: Classifier, path: Path) -> list[Prediction]:
                     "or x_test"
                 )
             x = file[name]
-            told = [
+            backbone, weights = (
                 str(file[key]) if key in file.files else None for key in ("backbone", "weights")
-            ]
+            )
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise UserError(
             f"{path} cannot be read as an .npz file of plain arrays ({error}): write it with "
             "numpy.savez"
         ) from None
     try:
-        if told[0] is not None:
-            classifier.check_source(told[0], told[1])
+        if backbone is not None:
+            classifier.check_source(backbone, weights)
         if x.ndim != 2:
             raise UserError(f"{name} has shape {list(x.shape)}, expected [rows, features]")
-        return [Prediction(row) for row in classifier.predict_proba(x)]
+        return classifier.predict_proba(x)
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
-
-
-def _line(row: tuple[Any, ...]) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="").writerow(row)
-    return text.getvalue()
-
-
-def _summary(counts: Counter[str]) -> str:
-    """One line: how many of which class."""
-    total, unreadable = counts.total() - counts[""], counts[""]
-    named = [f"{n} {name}" for name, n in counts.most_common() if name]
-    shown = ", ".join(named[:5]) + (f", {len(named) - 5} other classes" if len(named) > 5 else "")
-    said = f"{total} predicted" + (f": {shown}" if shown else "")
-    return said + (f"; {unreadable} could not be read" if unreadable else "")
