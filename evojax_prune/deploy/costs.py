@@ -20,8 +20,8 @@ BATCHES = (1, 32)
 """Batch sizes that latency is measured for."""
 
 _SECONDS = 1.0
-_RUNS = (7, 200)
-"""A measurement takes about a second, within these numbers of runs."""
+_ROUNDS = (5, 200)
+"""A program is measured for about a second, within these numbers of runs."""
 
 DENSE, PRUNED = "dense head", "pruned head"
 WHOLE, SHORTENED = "with backbone", "with shortened backbone"
@@ -54,8 +54,9 @@ def measure_costs(
     """Measure the dense and the pruned head, alone and with the backbone.
 
     Programs are compiled by XLA for JAX's default device and measured with their input on the host,
-    each run until its result is there. How fast a head is does not depend on its numbers, so the
-    dense head has random ones.
+    each run until its result is there. Those that are compared take turns, so that other work on
+    the machine slows all of them. How fast a head is does not depend on its numbers, so the dense
+    head has random ones.
 
     Args:
         classifier: the run.
@@ -71,15 +72,23 @@ def measure_costs(
     """
     features, pruned = classifier.card.features, classifier.heads
     dense = tuple(_dense(classifier, head) for head in pruned)
-    programs = {DENSE: head_program(dense, features), PRUNED: head_program(pruned, features)}
+    alone = {DENSE: head_program(dense, features), PRUNED: head_program(pruned, features)}
+    whole: dict[str, Program] = {}
     if with_backbone:
         net = classifier.backbone
-        programs[f"{DENSE}, {WHOLE}"] = whole_program(dense, net, shorten=False)
-        programs[f"{PRUNED}, {WHOLE}"] = whole_program(pruned, net, shorten=False)
+        whole[f"{DENSE}, {WHOLE}"] = whole_program(dense, net, shorten=False)
+        whole[f"{PRUNED}, {WHOLE}"] = whole_program(pruned, net, shorten=False)
         short = whole_program(pruned, net)
         if short.note is None:
-            programs[f"{PRUNED}, {SHORTENED}"] = short
-    return tuple(_cost(name, program, batches, clock) for name, program in programs.items())
+            whole[f"{PRUNED}, {SHORTENED}"] = short
+    times = {
+        batch: _latencies(alone, batch, clock) | _latencies(whole, batch, clock)
+        for batch in batches
+    }
+    return tuple(
+        _cost(name, program, {batch: times[batch][name] for batch in batches})
+        for name, program in (alone | whole).items()
+    )
 
 
 def device() -> str:
@@ -100,7 +109,7 @@ def _dense(classifier: Classifier, pruned: CompactHead) -> CompactHead:
     return head.reading_raw(Scaling(kind, ones, ones))
 
 
-def _cost(name: str, program: Program, batches: Sequence[int], clock: Callable[[], float]) -> Cost:
+def _cost(name: str, program: Program, milliseconds: dict[int, float]) -> Cost:
     from safetensors.numpy import save
 
     weights = {k: v for k, v in program.tensors.items() if not k.endswith("features")}
@@ -108,24 +117,30 @@ def _cost(name: str, program: Program, batches: Sequence[int], clock: Callable[[
         name=name,
         parameters=sum(tensor.size for k, tensor in weights.items() if ".scaling." not in f".{k}"),
         bytes=len(save(program.tensors)),
-        milliseconds={batch: _latency(program, batch, clock) for batch in batches},
+        milliseconds=milliseconds,
     )
 
 
-def _latency(program: Program, batch: int, clock: Callable[[], float]) -> float:
-    """Median time of a batch in milliseconds."""
+def _latencies(
+    programs: dict[str, Program], batch: int, clock: Callable[[], float]
+) -> dict[str, float]:
+    """Median time of a batch, milliseconds, of each program."""
     import jax
 
-    on_cpu = jax.default_backend() == "cpu"
-    run = jax.jit(program.for_cpu() if on_cpu else program.function)
-    shape = program.example(batch)
-    x = np.random.default_rng(0).integers(0, 256, shape.shape).astype(shape.dtype)
-    jax.block_until_ready(run(x))
-    jax.block_until_ready(run(x))
-    least, most = _RUNS
-    taken: list[float] = []
-    while len(taken) < least or (sum(taken) < _SECONDS and len(taken) < most):
-        started = clock()
+    on_cpu, runs = jax.default_backend() == "cpu", {}
+    for name, program in programs.items():
+        shape = program.example(batch)
+        x = np.random.default_rng(0).integers(0, 256, shape.shape).astype(shape.dtype)
+        run = jax.jit(program.for_cpu() if on_cpu else program.function)
         jax.block_until_ready(run(x))
-        taken.append(clock() - started)
-    return 1000 * statistics.median(taken)
+        runs[name] = (run, x)
+    least, most = _ROUNDS
+    taken: dict[str, list[float]] = {name: [] for name in runs}
+    for rounds in range(most):
+        if rounds >= least and max(map(sum, taken.values()), default=_SECONDS) >= _SECONDS:
+            break
+        for name, (run, x) in runs.items():
+            started = clock()
+            jax.block_until_ready(run(x))
+            taken[name].append(clock() - started)
+    return {name: 1000 * statistics.median(times) for name, times in taken.items()}
