@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from evojax_prune.core.protocol import Protocol
     from evojax_prune.core.pruning import decode
     from evojax_prune.core.splits import FeatureSplits, Split
+    from evojax_prune.deploy import load
     from evojax_prune.engine import fit_population
     from evojax_prune.features import extract_features
     from evojax_prune.run.config import RunConfig
@@ -38,6 +39,7 @@ __all__ = [
     "extract_features",
     "fit_population",
     "head_spec",
+    "load",
     "load_splits",
     "prune",
 ]
@@ -55,6 +57,7 @@ _HOMES = {
     "extract_features": "features",
     "fit_population": "engine",
     "head_spec": "core.head",
+    "load": "deploy.classifier",
     "load_splits": "run.run",
     "prune": "run.run",
 }

@@ -19,6 +19,7 @@ from evojax_prune.core.compact_head import compact_head, load_heads, save_heads
 from evojax_prune.core.errors import UserError
 from evojax_prune.core.flax_head import Head
 from evojax_prune.core.head import head_spec, init_params
+from evojax_prune.core.head_card import DataCard, HeadCard
 from evojax_prune.core.masks import apply_mask
 from evojax_prune.core.mode import MODES
 from evojax_prune.core.objective import Objective
@@ -26,6 +27,19 @@ from evojax_prune.core.pruning import Pruning, decode
 from evojax_prune.methods.found import Trials
 from evojax_prune.report import figures
 from evojax_prune.run.store import MARK, PartialFolder
+
+CARD = HeadCard(
+    backbone=None,
+    features=6,
+    classes=("a", "b", "c"),
+    hidden=(5, 4),
+    mode="both",
+    grain="neurons",
+    data=DataCard(name="blobs", version="1", digest="0", train=1, selection=1, test=1),
+    metrics={},
+    sentence="",
+    written_by="1",
+)
 
 
 @settings(max_examples=40, deadline=None)
@@ -55,14 +69,14 @@ def test_heads_are_read_back_as_they_were_written(tmp_path: Path, folds: int) ->
     spec = head_spec("both", 6, 3, (5, 4))
     masks = decode(np.random.default_rng(0).random((folds, 9)) < 0.5, spec, "both")
     heads = tuple(compact_head(init_params(spec, f), masks, f) for f in range(folds))
-    save_heads(tmp_path / "head.safetensors", heads, {"mode": "both"})
+    save_heads(tmp_path / "head.safetensors", heads, CARD)
     x = np.random.default_rng(1).normal(size=(4, 6)).astype("f4")
     read = load_heads(tmp_path / "head.safetensors")
     assert len(read) == folds
     for a, b in zip(read, heads, strict=True):
         np.testing.assert_array_equal(a.logits(x), b.logits(x))
     for i in range(5):
-        save_heads(tmp_path / "again", heads, {"mode": "both", "grain": "neurons", "i": "0"})
+        save_heads(tmp_path / "again", heads, CARD)
         if i == 0:
             first = (tmp_path / "again").read_bytes()
         assert (tmp_path / "again").read_bytes() == first

@@ -14,7 +14,7 @@ import sys
 import typing
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import tyro
 from pydantic.fields import FieldInfo
@@ -26,10 +26,13 @@ from evojax_prune.run.config import RunConfig
 from evojax_prune.run.presets import merged, preset
 from evojax_prune.run.settings_file import load_settings, nested_fields
 
+T = TypeVar("T")
+
 DESCRIPTION = (
     "Prune the head of a transfer-learning network: backbone features are computed once, a genetic "
     "search finds the features or units worth keeping, and the result is compared with the dense "
-    "head on data that nothing was selected on."
+    "head on data that nothing was selected on. What to do with a finished run: `python -m "
+    "evojax_prune predict --help` and `export --help`."
 )
 
 
@@ -83,7 +86,7 @@ def _flags(args: list[str], under: dict[str, Any]) -> dict[str, Any]:
         "Flags",
         [(g.title, g.kind, dataclasses.field(default_factory=g.kind)) for g in groups],
     )
-    parsed, unknown = _tyro(everything, args)
+    parsed, unknown = _tyro(everything, args, PROGRAM, DESCRIPTION)
     if unknown:
         raise UserError(f"unknown flag {unknown[0]}{suggestion(unknown[0], _flag_names())}")
     changed: dict[str, Any] = {}
@@ -96,15 +99,35 @@ def _flags(args: list[str], under: dict[str, Any]) -> dict[str, Any]:
     return changed
 
 
-def _tyro(everything: type, args: list[str]) -> tuple[Any, list[str]]:
+def parsed_words(kind: type[T], words: Sequence[str], command: str) -> T:
+    """What a subcommand's words say.
+
+    Args:
+        kind: a dataclass of its arguments.
+        words: after its name.
+        command: its name.
+
+    Raises:
+        UserError: an unknown flag, or words that are missing or cannot be read.
+    """
+    parsed, unknown = _tyro(kind, list(words), f"python -m evojax_prune {command}", kind.__doc__)
+    if unknown:
+        names = [f"--{_dashed(field.name)}" for field in dataclasses.fields(kind)]  # type: ignore[arg-type]
+        raise UserError(f"unknown flag {unknown[0]}{suggestion(unknown[0], names)}")
+    return parsed
+
+
+def _tyro(
+    everything: type, args: list[str], prog: str, description: str | None
+) -> tuple[Any, list[str]]:
     """What tyro makes of the words; its boxed complaint becomes a sentence."""
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):
             return tyro.cli(
                 everything,
-                prog=PROGRAM,
-                description=DESCRIPTION,
+                prog=prog,
+                description=description,
                 args=args,
                 return_unknown_args=True,
             )

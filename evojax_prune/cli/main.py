@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from evojax_prune.cli import flags
+from evojax_prune.cli import commands, flags
 from evojax_prune.cli.signals import exit_status, stoppable
 from evojax_prune.core.errors import UserError
 from evojax_prune.run.config import RunConfig
@@ -31,14 +31,17 @@ TABLE_WIDTH = 120
 def main(args: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status.
 
-    0: done. 2: the input is at fault, one sentence on standard error says how. 128 + n: stopped by
-    signal n, which is 130 for Ctrl-C.
+    0: done. 1: predicted, but some images could not be read. 2: the input is at fault, one sentence
+    on standard error says how. 128 + n: stopped by signal n, which is 130 for Ctrl-C.
     """
+    words = list(sys.argv[1:] if args is None else args)
     if not sys.warnoptions:
         warnings.simplefilter("ignore")  # those of libraries, which a user cannot act on
     try:
         with stoppable():
-            run(flags.parse(args))
+            if words and words[0] in commands.COMMANDS:
+                return commands.run(words)
+            run(flags.parse(words))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

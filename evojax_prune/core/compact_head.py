@@ -1,13 +1,20 @@
 """A pruned head as a small dense one: written to safetensors, run by plain NumPy.
 
-The recipe, for ``features float32 [n, F]`` of the backbone that the file's metadata names
-(``evojax_prune``, a JSON object)::
+The recipe, for raw ``features float32 [n, F]`` of the backbone that the file's metadata name::
 
+    import json
     import numpy as np
-    from safetensors.numpy import load_file
+    from safetensors import safe_open
 
-    head = load_file("head.safetensors")
-    x = features[:, head["features"]]  # the active features only
+    with safe_open("head.safetensors", "np") as file:
+        head = {name: file.get_tensor(name) for name in file.keys()}
+        card = json.loads(file.metadata()["evojax_prune"])
+    x = features
+    if card.get("scaling") == "l2":
+        x = x / np.linalg.norm(x, axis=1, keepdims=True)
+    x = x[:, head["features"]]  # the active features only
+    if card.get("scaling") == "standard":
+        x = (x - head["scaling.mean"]) / head["scaling.scale"]
     layers = sum(name.endswith(".kernel") for name in head)
     for i in range(layers):
         x = x @ head[f"layer_{i}.kernel"]
@@ -15,29 +22,38 @@ The recipe, for ``features float32 [n, F]`` of the backbone that the file's meta
             x = x + head[f"layer_{i}.bias"]
         if i < layers - 1:
             x = np.maximum(x, 0)
-    classes = x.argmax(1)
+    classes = np.array(card["classes"])[x.argmax(1)]
 
-A k-fold run writes one head a fold, their tensors under ``fold_0.``, ``fold_1.``, ...; its test
-accuracy is the mean of theirs.
+A k-fold run writes one head per fold, their tensors under ``fold_0.``, ``fold_1.``, ...; its test
+accuracy is the mean of theirs. :class:`evojax_prune.core.head_card.HeadCard` documents the
+metadata.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from evojax_prune.core.compaction import active_parts, compact
+from evojax_prune.core.errors import UserError
 from evojax_prune.core.forward import Layer, forward
 from evojax_prune.core.head import Params
+from evojax_prune.core.head_card import FORMAT, HeadCard
 from evojax_prune.core.masks import Masks, apply_mask
+from evojax_prune.core.scaling import Scaling
 
-FORMAT = "evojax_prune/head/2"
+__all__ = ["FORMAT", "CompactHead", "compact_head", "load_heads", "read_heads", "save_heads"]
+
+LARGEST_FILE = 2**31
+"""Bytes of the largest file that is read: the widest head of the paper has some 10 million."""
+
+_TENSOR = re.compile(r"(fold_(\d{1,4})\.)?(features|layer_(\d{1,4})\.(kernel|bias)|scaling\.\w+)")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,18 +63,37 @@ class CompactHead:
     Attributes:
         features: ``int64 [f]``, the backbone features that it reads, in order.
         layers: kernel ``float32 [in, out]`` and bias ``float32 [out]`` or None of each layer.
+        scaling: what is done to raw features first, ``mean`` and ``scale`` of those in ``features``
+            only; None: nothing.
     """
 
     features: np.ndarray
     layers: tuple[Layer, ...]
+    scaling: Scaling | None = None
 
     def logits(self, features: np.ndarray) -> np.ndarray:
-        """Logits ``float32 [n, C]`` of backbone features ``float32 [n, F]``, in plain NumPy."""
-        return forward(features[:, self.features], self.layers)
+        """Logits ``float32 [n, C]`` of raw backbone features ``float32 [n, F]``, in plain NumPy."""
+        x = features[:, self.features]
+        if self.scaling is not None and self.scaling.kind == "l2":  # the length of the whole row
+            x = self.scaling.apply(features)[:, self.features]
+        elif self.scaling is not None:
+            x = self.scaling.apply(x)
+        return forward(x, self.layers)
 
     def predict(self, features: np.ndarray) -> np.ndarray:
-        """Class ``int64 [n]`` of each row of backbone features ``float32 [n, F]``."""
+        """Class ``int64 [n]`` of each row of raw backbone features ``float32 [n, F]``."""
         return self.logits(features).argmax(1)
+
+    def reading_raw(self, scaling: Scaling) -> CompactHead:
+        """The head for raw features, if it was trained on features scaled so."""
+        if scaling.kind == "none":
+            return self
+        return dataclasses.replace(self, scaling=scaling.take(self.features))
+
+    @property
+    def parameters(self) -> int:
+        """Weights and biases."""
+        return sum(k.size + (0 if b is None else b.size) for k, b in self.layers)
 
     def tensors(self, prefix: str = "") -> dict[str, np.ndarray]:
         """Everything by the name that it has in a file."""
@@ -67,6 +102,9 @@ class CompactHead:
             named[f"{prefix}layer_{i}.kernel"] = kernel
             if bias is not None:
                 named[f"{prefix}layer_{i}.bias"] = bias
+        if self.scaling is not None and self.scaling.kind == "standard":
+            named[f"{prefix}scaling.mean"] = self.scaling.mean
+            named[f"{prefix}scaling.scale"] = self.scaling.scale
         return named
 
 
@@ -77,32 +115,121 @@ def compact_head(params: Params, masks: Masks, member: int) -> CompactHead:
     return CompactHead(active.index[0].astype(np.int64), tuple(layers))
 
 
-def save_heads(path: Path, heads: tuple[CompactHead, ...], metadata: dict[str, Any]) -> None:
-    """Write one head, or one a fold, with plain data that say what it belongs to.
-
-    The same heads and data give the same bytes: safetensors orders several metadata at random, so
-    all of it is one JSON object.
-    """
+def head_tensors(heads: tuple[CompactHead, ...]) -> dict[str, np.ndarray]:
+    """The tensors of one head, or of one per fold, by the names that they have in a file."""
     named: dict[str, np.ndarray] = {}
     for fold, head in enumerate(heads):
         named |= head.tensors("" if len(heads) == 1 else f"fold_{fold}.")
-    tensors = {name: np.ascontiguousarray(tensor) for name, tensor in named.items()}
-    save_file(tensors, path, metadata={"evojax_prune": json.dumps({"format": FORMAT} | metadata)})
+    return {name: np.ascontiguousarray(tensor) for name, tensor in named.items()}
+
+
+def save_heads(path: Path, heads: tuple[CompactHead, ...], card: HeadCard) -> None:
+    """Write one head, or one per fold, with a card that says what it belongs to.
+
+    The same heads and card give the same bytes: safetensors orders several metadata at random, so
+    all of it is one JSON object.
+    """
+    save_file(head_tensors(heads), path, metadata={"evojax_prune": card.model_dump_json()})
 
 
 def load_heads(path: str | Path) -> tuple[CompactHead, ...]:
-    """The head, or one a fold, of a ``head.safetensors``."""
-    with safe_open(path, framework="np") as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    prefixes = sorted(
-        {name[: name.index("features")] for name in tensors if name.endswith("features")},
-        key=lambda prefix: (len(prefix), prefix),
-    )
-    return tuple(_head(tensors, prefix) for prefix in prefixes)
+    """The head, or one per fold, of a ``head.safetensors``.
+
+    Raises:
+        UserError: as :func:`read_heads`.
+    """
+    return read_heads(path)[0]
 
 
-def _head(tensors: dict[str, np.ndarray], prefix: str) -> CompactHead:
+def read_heads(path: str | Path) -> tuple[tuple[CompactHead, ...], HeadCard]:
+    """The head, or one per fold, of a ``head.safetensors``, and its card.
+
+    The file may come from anywhere: its size is bounded, nothing in it is run, and all that it says
+    is checked.
+
+    Raises:
+        UserError: the file cannot be read, is damaged, or is not a head's.
+    """
+    try:
+        if (size := Path(path).stat().st_size) > LARGEST_FILE:
+            raise ValueError(f"{size} bytes, more than any head has")
+        with safe_open(path, framework="np") as file:
+            text = (file.metadata() or {}).get("evojax_prune")
+            if text is None:
+                raise ValueError("it does not say what it is of")
+            card = _card(json.loads(text))
+            tensors = {
+                name: file.get_tensor(name)
+                for name in file.keys()  # noqa: SIM118
+                if _TENSOR.fullmatch(name)
+            }
+        folds = sorted({int(m[2] or 0) for m in map(_TENSOR.fullmatch, tensors) if m})
+        named = any(name.startswith("fold_") for name in tensors)
+        heads = tuple(_head(tensors, f"fold_{i}." if named else "", card) for i in folds)
+        if not heads:
+            raise ValueError("it holds no head")
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or error}") from None
+    except (ValueError, KeyError, TypeError, SafetensorError, RecursionError) as error:
+        raise UserError(
+            f"{path} is not a head that evojax_prune wrote, or is damaged ({_reason(error)}): give "
+            "the folder of a finished run"
+        ) from None
+    return heads, card
+
+
+def _card(metadata: dict[str, object]) -> HeadCard:
+    if metadata.get("format") != FORMAT:
+        raise ValueError(f"its format is {metadata.get('format')!r}, expected {FORMAT!r}")
+    return HeadCard.model_validate(metadata)
+
+
+def _reason(error: Exception) -> str:
+    """The first line of an error, and for pydantic the first field at fault."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    return ": ".join(lines[1:3]) if len(lines) > 2 else "".join(lines[:1]) or type(error).__name__
+
+
+def _head(tensors: dict[str, np.ndarray], prefix: str, card: HeadCard) -> CompactHead:
+    """One head, once its tensors are seen to fit each other and the card."""
     depth = sum(n.startswith(f"{prefix}layer_") and n.endswith("kernel") for n in tensors)
     names = [f"{prefix}layer_{i}" for i in range(depth)]
     layers = tuple((tensors[f"{n}.kernel"], tensors.get(f"{n}.bias")) for n in names)
-    return CompactHead(tensors[f"{prefix}features"], layers)
+    features = tensors[f"{prefix}features"]
+    if features.dtype != np.int64 or features.ndim != 1 or not layers:
+        raise ValueError("features or layers are missing")
+    if len(features) and not 0 <= features.min() <= features.max() < card.features:
+        raise ValueError(f"it reads features outside of 0 to {card.features - 1}")
+    units = len(features)
+    for kernel, bias in layers:
+        _check(kernel, (units, kernel.shape[-1] if kernel.ndim else 0))
+        units = kernel.shape[1]
+        if bias is not None:
+            _check(bias, (units,))
+    if units != len(card.classes):
+        raise ValueError(f"{units} outputs for {len(card.classes)} classes")
+    return CompactHead(features, layers, _scaling(tensors, prefix, card, len(features)))
+
+
+def _scaling(
+    tensors: dict[str, np.ndarray], prefix: str, card: HeadCard, features: int
+) -> Scaling | None:
+    if card.scaling == "none":
+        return None
+    mean, scale = np.zeros(features, np.float32), np.ones(features, np.float32)
+    if card.scaling == "standard":
+        mean, scale = tensors[f"{prefix}scaling.mean"], tensors[f"{prefix}scaling.scale"]
+        _check(mean, (features,))
+        _check(np.where(np.isposinf(scale), np.float32(1), scale), (features,))  # constant features
+        if not (scale > 0).all():
+            raise ValueError("it divides by numbers that are not positive")
+    return Scaling(card.scaling, mean, scale)
+
+
+def _check(tensor: np.ndarray, shape: tuple[int, ...]) -> None:
+    if tensor.dtype != np.float32 or tensor.shape != shape:
+        raise ValueError(
+            f"a tensor is {tensor.dtype} {list(tensor.shape)}, expected float32 {list(shape)}"
+        )
+    if not np.isfinite(tensor).all():
+        raise ValueError("it holds NaN or infinity")

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from evojax_prune.core.errors import UserError
+from evojax_prune.core.head_card import BackboneCard
 from evojax_prune.data.stream import map_ahead
 from evojax_prune.features import backbones
 from evojax_prune.features.backbones import Extractor
@@ -68,6 +69,28 @@ def extract_features(
     net = backbones.load(backbone, file, image_size)
     with counting("Features", total, shown=progress) as advance:
         return run(net, images, total, batch_size=batch_size, advance=advance)
+
+
+def backbone_card(
+    backbone: str, weights: Path | None = None, image_size: int | None = None
+) -> BackboneCard:
+    """All that features follow from but the images; nothing is loaded to say so.
+
+    Args:
+        backbone: a name of :func:`evojax_prune.features.backbones.available`.
+        weights: file with its weights; the ImageNet weights if not given.
+        image_size: side of the images that it sees, pixels; its own if not given.
+
+    Raises:
+        UserError: an unknown backbone, or its weights are missing.
+    """
+    known = backbones.find(backbone)
+    return BackboneCard(
+        name=known.name,
+        weights=known.weights_id(weights),
+        image_size=backbones.checked_size(known, image_size),
+        preprocessing=f"{RESIZING}, {known.preprocessing}",
+    )
 
 
 def run(

@@ -53,7 +53,10 @@ class Pruned:
     @property
     def heads(self) -> tuple[CompactHead, ...]:
         """The pruned head, or one per fold, reading features as the backbone gives them."""
-        return self.found.pruned.heads
+        heads, scalings = self.found.pruned.heads, self.problem.scalings
+        return tuple(
+            head.reading_raw(scaling) for head, scaling in zip(heads, scalings, strict=True)
+        )
 
     @property
     def head(self) -> CompactHead:

@@ -7,6 +7,7 @@ holds back none of the others.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,16 @@ import yaml
 from evojax_prune.core.compact_head import save_heads
 from evojax_prune.core.errors import UserError
 from evojax_prune.core.files import save_file, write_file
+from evojax_prune.core.head_card import BackboneCard, DataCard, HeadCard, HeadMetrics
 from evojax_prune.core.masks import kernel_masks
 from evojax_prune.core.options import PROGRAM
+from evojax_prune.data import find_source
+from evojax_prune.features.extract import backbone_card
 from evojax_prune.report import figures, summary
 from evojax_prune.report.evaluations import evaluations_csv
 from evojax_prune.report.pruned import Pruned
+from evojax_prune.report.result import HeadResult
+from evojax_prune.version import __version__
 
 log = logging.getLogger(__name__)
 
@@ -88,15 +94,54 @@ def _mask(path: Path, pruned: Pruned) -> None:
 
 
 def _head(path: Path, pruned: Pruned) -> None:
-    pruning, result = pruned.problem.pruning, pruned.result
-    metadata = {
-        "features": pruned.problem.source,
-        "classes": result.dataset.class_names,
-        "mode": pruning.mode.name,
-        "grain": pruning.grain,
-        "test_accuracy": result.best.test_accuracy,
-    }
-    save_file(path, lambda part: save_heads(part, pruned.heads, metadata))
+    save_file(path, lambda part: save_heads(part, pruned.heads, head_card(pruned)))
+
+
+def head_card(pruned: Pruned) -> HeadCard:
+    """What ``head.safetensors`` says of itself."""
+    problem, result = pruned.problem, pruned.result
+    data, pruning = result.dataset, problem.pruning
+    counts = {name: getattr(data, name) for name in ("train", "selection", "test")}
+    scaling = pruned.head.scaling
+    return HeadCard(
+        backbone=_backbone(pruned.settings),
+        features=data.features,
+        hidden=pruning.spec.hidden,
+        scaling="none" if scaling is None else scaling.kind,
+        classes=tuple(data.class_names),
+        mode=pruning.mode.name,
+        grain=pruning.grain,
+        groups=pruned.settings.get("groups"),
+        data=DataCard(name=data.name, version=data.version, digest=problem.digest(), **counts),
+        metrics={
+            "pruned": _metrics(result.best),
+            "dense": _metrics(result.dense),
+            "random": _metrics(result.random),
+        },
+        selected_on_test=result.selected_on_test,
+        sentence=result.comparison.sentence,
+        written_by=__version__,
+    )
+
+
+def _backbone(settings: dict[str, Any]) -> BackboneCard | None:
+    """What made the features; None where they came from a file or an array."""
+    if "backbone" not in settings or "backbone" not in find_source(settings["dataset"]).reads:
+        return None
+    weights = settings["backbone_weights"]
+    return backbone_card(
+        settings["backbone"], None if weights is None else Path(weights), settings["image_size"]
+    )
+
+
+def _metrics(head: HeadResult) -> HeadMetrics:
+    selection = head.selection_accuracy
+    return HeadMetrics(
+        test_accuracy=head.test_accuracy,
+        test_interval=head.test_interval,
+        selection_accuracy=None if math.isnan(selection) else selection,
+        parameters=head.parameters,
+    )
 
 
 def _evaluations(path: Path, pruned: Pruned) -> None:

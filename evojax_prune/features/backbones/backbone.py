@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -29,12 +29,21 @@ class Extractor:
         apply: compiled for each batch size when first called: images ``uint8 [b, S, S, 3]``, RGB,
             to features ``float32 [b, F]``; preprocessing is part of it. Safe to call from several
             threads.
+        forward: what ``apply`` compiles, to be traced elsewhere: variables and images to features;
+            None where it cannot be traced.
+        variables: nested dictionaries of arrays that it takes.
+        keep: the same network with only some features, ``int64 [f]``: its last convolution has only
+            those channels. Raises UserError where the features do not come from one last
+            convolution. None where nothing is known of its layers.
     """
 
     name: str
     image_size: int
     features: int
     apply: Callable[[np.ndarray], jax.Array | np.ndarray]
+    forward: Callable[[Any, jax.Array], jax.Array] | None = None
+    variables: Any = None
+    keep: Callable[[np.ndarray], Extractor] | None = None
 
 
 class Backbone(Protocol):

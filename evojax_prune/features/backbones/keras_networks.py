@@ -59,22 +59,88 @@ def backbone_of(model: Any, name: str, preprocess: Any) -> Extractor:
         name: what to call it.
         preprocess: makes the model's input of pixels ``float32 [b, S, S, 3]`` in 0 to 255.
     """
-    trainable = [v.value for v in model.trainable_variables]
-    fixed = [v.value for v in model.non_trainable_variables]
+    variables = {v.path: v.value for v in model.variables}
 
-    def forward(trainable: list[jax.Array], fixed: list[jax.Array], images: jax.Array) -> jax.Array:
+    def forward(variables: dict[str, jax.Array], images: jax.Array) -> jax.Array:
         with (
             jax.numpy_dtype_promotion("standard"),
             jax.numpy_rank_promotion("allow"),
             jax.default_matmul_precision("highest"),
         ):
             x = preprocess(images.astype(jnp.float32), data_format="channels_last")
+            trainable = [variables[v.path] for v in model.trainable_variables]
+            fixed = [variables[v.path] for v in model.non_trainable_variables]
             features, _ = model.stateless_call(trainable, fixed, x, training=False)
             return features.astype(jnp.float32)
 
     program = jax.jit(forward if jax.default_backend() != "cpu" else shifted_depthwise(forward))
     size, width = model.input_shape[1], model.output_shape[-1]
-    return Extractor(name, size, width, lambda images: program(trainable, fixed, images))
+    return Extractor(
+        name,
+        size,
+        width,
+        lambda images: program(variables, images),
+        forward,
+        variables,
+        lambda features: backbone_of(_shortened(model, name, features), name, preprocess),
+    )
+
+
+_CHANNELWISE = {
+    "Activation",
+    "AveragePooling2D",
+    "BatchNormalization",
+    "Dropout",
+    "GlobalAveragePooling2D",
+    "MaxPooling2D",
+    "ReLU",
+}
+"""Layers that look at each channel by itself, so that a channel left out changes no other."""
+
+
+def _shortened(model: Any, name: str, features: np.ndarray) -> Any:
+    """The network whose last convolution gives only the channels of some features.
+
+    Raises:
+        UserError: other layers than one convolution make the features.
+    """
+    import keras
+
+    last = _last_layers(model, name)
+
+    def changed(layer: Any) -> Any:
+        config = layer.get_config()
+        if layer is last[0]:
+            config["filters"] = len(features)
+        return type(layer).from_config(config)
+
+    with (
+        jax.numpy_dtype_promotion("standard"),
+        jax.numpy_rank_promotion("allow"),
+        _without_drawing(keras),
+    ):
+        smaller = keras.models.clone_model(model, clone_function=changed)
+        for layer, copy in zip(model.layers, smaller.layers, strict=True):
+            values = layer.get_weights()
+            copy.set_weights([v[..., features] for v in values] if layer in last else values)
+    return smaller
+
+
+def _last_layers(model: Any, name: str) -> list[Any]:
+    """The last convolution and what follows it, if each takes nothing but the one before."""
+    found: list[Any] = []
+    for layer in reversed(model.layers):
+        found.insert(0, layer)
+        kind = type(layer).__name__
+        if kind == "Conv2D" and layer.groups == 1:
+            return found
+        # The layers are in the order of the graph, so that one input each makes them a chain.
+        if kind not in _CHANNELWISE or len(layer._inbound_nodes[0].parent_nodes) != 1:
+            break
+    raise UserError(
+        f"the features of {name} cannot be dropped from the network: they come from its layer "
+        f"{found[0].name} ({type(found[0]).__name__}), not from one last convolution"
+    )
 
 
 def _import_keras(name: str) -> Any:
@@ -123,17 +189,25 @@ def _downloaded(keras: Any, known: KerasNetwork, image_size: int) -> Any:
 
 
 def _construct(keras: Any, known: KerasNetwork, image_size: int) -> Any:
-    def zeros(_: Any, shape: tuple[int, ...], dtype: Any = None) -> np.ndarray:
-        return np.zeros(shape, dtype or "float32")
-
-    # Random initial weights are overwritten; to draw them, JAX would compile a program a shape.
-    with mock.patch.object(keras.initializers.VarianceScaling, "__call__", zeros):
+    with _without_drawing(keras):
         return getattr(keras.applications, known.function)(
             include_top=False,
             weights="imagenet",
             pooling="avg",
             input_shape=(image_size, image_size, 3),
         )
+
+
+def _without_drawing(keras: Any) -> Any:
+    """A context in which initial weights are 0, since others are loaded over them.
+
+    To draw random ones, JAX would compile a program for each shape.
+    """
+
+    def zeros(_: Any, shape: tuple[int, ...], dtype: Any = None) -> np.ndarray:
+        return np.zeros(shape, dtype or "float32")
+
+    return mock.patch.object(keras.initializers.VarianceScaling, "__call__", zeros)
 
 
 def _load_weights(model: Any, name: str, path: Path) -> None:

@@ -78,9 +78,10 @@ def _rounded(channels: float) -> int:
 
 
 class EfficientNetLite(nn.Module):
-    """Images ``uint8 [b, s, s, 3]`` to features ``float32 [b, 1280]``, global-average-pooled."""
+    """Images ``uint8 [b, s, s, 3]`` to features ``float32 [b, F]``, global-average-pooled."""
 
     blocks: tuple[Block, ...]
+    features: int = HEAD
 
     @nn.compact
     def __call__(self, images: jax.Array) -> jax.Array:
@@ -89,7 +90,7 @@ class EfficientNetLite(nn.Module):
         x = _relu6(_convolution(STEM, 3, 2, name="stem")(x))
         for i, block in enumerate(self.blocks):
             x = self._block(block, x, f"block_{i}")
-        return _relu6(_pointwise(HEAD, name="head")(x)).mean((1, 2))
+        return _relu6(_pointwise(self.features, name="head")(x)).mean((1, 2))
 
     def _block(self, block: Block, x: jax.Array, name: str) -> jax.Array:
         channels = block.inputs * block.expansion
@@ -137,13 +138,34 @@ def load(known: LiteNetwork, weights: Path, image_size: int) -> Extractor:
     """
     network = EfficientNetLite(blocks(known.width, known.depth))
     tensors = _of_this_network(load_tensors(weights), network.blocks, known.name, weights)
-    variables = {"params": jax.tree.map(jnp.asarray, _fold(tensors, network.blocks))}
+    params = jax.tree.map(jnp.asarray, _fold(tensors, network.blocks))
+    return _extractor(known.name, image_size, network, params)
+
+
+def _extractor(
+    name: str, image_size: int, network: EfficientNetLite, params: dict[str, dict[str, jax.Array]]
+) -> Extractor:
+    """A network with its parameters, ready to run."""
+    variables = {"params": params}
 
     def forward(variables: dict[str, Any], images: jax.Array) -> jax.Array:
         return network.apply(variables, images)  # type: ignore[return-value]
 
+    def keep(features: np.ndarray) -> Extractor:
+        head = {part: value[..., features] for part, value in params["head"].items()}
+        smaller = EfficientNetLite(network.blocks, len(features))
+        return _extractor(name, image_size, smaller, params | {"head": head})
+
     program = jax.jit(forward if jax.default_backend() != "cpu" else shifted_depthwise(forward))
-    return Extractor(known.name, image_size, HEAD, lambda images: program(variables, images))
+    return Extractor(
+        name,
+        image_size,
+        network.features,
+        lambda images: program(variables, images),
+        forward,
+        variables,
+        keep,
+    )
 
 
 class _Layer(NamedTuple):

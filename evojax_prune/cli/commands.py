@@ -1,0 +1,133 @@
+"""What is done with a finished run: ``python -m evojax_prune predict`` and ``export``."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, TextIO
+
+import tyro
+
+from evojax_prune.cli.flags import parsed_words
+
+_Weights = Annotated[
+    Path | None,
+    tyro.conf.arg(metavar="FILE", help="the backbone's weights, if the run had weights of its own"),
+]
+
+
+@dataclasses.dataclass
+class Predict:
+    """Predict the classes of images and features with the head of a finished run, as a table."""
+
+    run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN", help="a run's folder")]
+    inputs: Annotated[
+        tyro.conf.Positional[tuple[Path, ...]],
+        tyro.conf.arg(
+            metavar="IMAGE|FOLDER|FILE.npz",
+            help="images, folders of images, or features (x or x_test) of the run's backbone",
+        ),
+    ]
+    output: Annotated[
+        Path | None,
+        tyro.conf.arg(metavar="FILE.csv", help="file for the table; standard output if not given"),
+    ] = None
+    backbone_weights: _Weights = None
+
+
+@dataclasses.dataclass
+class Export:
+    """Write a finished run's head to one file that needs nothing of this package."""
+
+    run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN", help="a run's folder")]
+    format: Annotated[
+        str,
+        tyro.conf.arg(
+            metavar="{onnx,stablehlo,safetensors}",
+            help="onnx and stablehlo are programs, safetensors is the weights alone",
+        ),
+    ]
+    output: Annotated[
+        Path | None, tyro.conf.arg(metavar="FILE", help="the file; in the run's folder by default")
+    ] = None
+    with_backbone: Annotated[
+        bool, tyro.conf.arg(help="take images instead of features; the backbone is shortened")
+    ] = False
+    backbone_weights: _Weights = None
+
+
+def predict(words: Sequence[str]) -> int:
+    """Run ``predict``; returns 1 if some images could not be read, else 0."""
+    from evojax_prune.core.files import save_file
+    from evojax_prune.deploy.classifier import load
+    from evojax_prune.deploy.files import check_output
+    from evojax_prune.deploy.predict import listed, prediction_table
+
+    asked = parsed_words(Predict, words, "predict")
+    files = listed([path.expanduser() for path in asked.inputs])
+    classifier = load(asked.run, backbone_weights=asked.backbone_weights)
+    counts: Counter[str] = Counter()
+    table = prediction_table(classifier, files, counts)
+
+    def write(stream: TextIO) -> None:
+        csv.writer(stream, lineterminator="\n").writerows(table)
+
+    def save(part: Path) -> None:
+        with part.open("w", encoding="utf-8", errors="surrogateescape", newline="") as stream:
+            write(stream)
+
+    if asked.output is None:
+        write(sys.stdout)
+    else:
+        check_output(output := asked.output.expanduser(), files)
+        save_file(output, save)
+    print(_summary(counts), file=sys.stderr)
+    return 1 if counts[""] else 0
+
+
+def export(words: Sequence[str]) -> int:
+    """Run ``export``; returns 0."""
+    from evojax_prune.deploy.export import card_file, export
+    from evojax_prune.deploy.model_card import bought, cost_table
+
+    asked = parsed_words(Export, words, "export")
+    file, program, costs = export(
+        asked.run,
+        asked.format,
+        asked.output,
+        with_backbone=asked.with_backbone,
+        backbone_weights=asked.backbone_weights,
+    )
+    takes = f"{program.dtype} [n, {', '.join(map(str, program.shape))}]"
+    size = file.stat().st_size / 1e6
+    print(f"{cost_table(costs)}\n\n{bought(costs)}\n")
+    if program.note:
+        print(f"note: {program.note}", file=sys.stderr)
+    print(f"{file}: {size:.2f} MB, takes {program.input_name} {takes}; {card_file(file).name}")
+    return 0
+
+
+def _summary(counts: Counter[str]) -> str:
+    """One line: how many of which class."""
+    named = [f"{n} {name}" for name, n in counts.most_common() if name]
+    shown = ", ".join(named[:5]) + (f", {len(named) - 5} other classes" if len(named) > 5 else "")
+    said = f"{counts.total() - counts['']} predicted" + (f": {shown}" if shown else "")
+    return said + (f"; {counts['']} could not be read" if counts[""] else "")
+
+
+COMMANDS = {"predict": predict, "export": export}
+"""By the first word of the command line; each takes the words after it, returns the status."""
+
+
+def run(words: Sequence[str]) -> int:
+    """Run the command that the first word names, with notices on standard error."""
+    from rich.console import Console
+
+    from evojax_prune.cli.progress import show_notices
+
+    with show_notices(Console(stderr=True)):
+        return COMMANDS[words[0]](words[1:])

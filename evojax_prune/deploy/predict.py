@@ -1,0 +1,125 @@
+"""Predictions of images and features as a table."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import zipfile
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from evojax_prune.core.errors import UserError
+from evojax_prune.deploy.classifier import Classifier, Prediction
+
+COLUMNS = ("path", "class", "probability", "error")
+"""Of the table, before the probability of each class."""
+
+_SIDE_FILES = {"thumbs.db", "desktop.ini", "icon\r"}
+"""Files that systems leave among images, in lower case."""
+
+
+def prediction_table(
+    classifier: Classifier, files: Sequence[Path], counts: Counter[str]
+) -> Iterator[tuple[str, ...]]:
+    """The table, row by row: the header, then one per image and per row of a features file.
+
+    A row has the path (of a features file ``FILE.npz#0``, ``FILE.npz#1``, ...), the class, its
+    probability, why the image could not be read (then there is no class), and the probability of
+    every class.
+
+    Args:
+        classifier: the run.
+        files: images, and features files ``.npz`` (``x`` or ``x_test``; the strings ``backbone``
+            and ``weights`` are checked where they are given).
+        counts: is told the rows of each class, and under "" the images that cannot be read.
+
+    Raises:
+        UserError: a features file or backbone that cannot be used.
+    """
+    names = classifier.card.classes
+    yield (*COLUMNS, *names)
+    for is_features, group in itertools.groupby(files, lambda file: file.suffix.lower() == ".npz"):
+        predict = _of_files if is_features else _of_images
+        for path, prediction in predict(classifier, list(group)):
+            best, numbers = "", [""] * len(names)
+            if prediction.error is None:
+                best = names[int(prediction.probabilities.argmax())]
+                numbers = [f"{p:.6f}" for p in prediction.probabilities]
+            counts[best] += 1
+            yield (path, best, max(numbers), prediction.error or "", *numbers)
+
+
+def listed(paths: Sequence[Path]) -> list[Path]:
+    """The files that are meant: those given, and all below the folders given, sorted.
+
+    Raises:
+        UserError: nothing is there.
+    """
+    files: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            found = sorted(_below(path))
+            if not found:
+                raise UserError(f"folder {path} holds no files: give one with images")
+            files += found
+        elif path.exists():
+            files.append(path)
+        else:
+            raise UserError(f"there is no file or folder {path}: check the path")
+    if not files:
+        raise UserError("nothing to predict: give images, folders or features files (.npz)")
+    return files
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    for where, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in names:
+            if not name.startswith(".") and name.lower() not in _SIDE_FILES:
+                yield Path(where) / name
+
+
+def _of_images(classifier: Classifier, files: list[Path]) -> Iterator[tuple[str, Prediction]]:
+    return zip(map(str, files), classifier.classify(files), strict=True)
+
+
+def _of_files(classifier: Classifier, files: list[Path]) -> Iterator[tuple[str, Prediction]]:
+    for file in files:
+        for i, row in enumerate(_probabilities(classifier, file)):
+            yield f"{file}#{i}", Prediction(row)
+
+
+def _probabilities(classifier: Classifier, path: Path) -> np.ndarray:
+    """Class probabilities of a features file.
+
+    Raises:
+        UserError: it cannot be read, has no features, or those of another backbone.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            name = next((key for key in ("x", "x_test") if key in file.files), None)
+            if name is None:
+                raise UserError(
+                    f"{path} holds {', '.join(file.files) or 'nothing'}, expected features as x "
+                    "or x_test"
+                )
+            x = file[name]
+            backbone, weights = (
+                str(file[key]) if key in file.files else None for key in ("backbone", "weights")
+            )
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise UserError(
+            f"{path} cannot be read as an .npz file of plain arrays ({error}): write it with "
+            "numpy.savez"
+        ) from None
+    try:
+        if backbone is not None:
+            classifier.check_source(backbone, weights)
+        if x.ndim != 2:
+            raise UserError(f"{name} has shape {list(x.shape)}, expected [rows, features]")
+        return classifier.predict_proba(x)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
