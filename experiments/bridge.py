@@ -22,8 +22,9 @@ import numpy as np
 
 from evojax_prune.analysis import bayesian_signed_rank_test, holm, summarise, wilcoxon
 from evojax_prune.core.errors import UserError
+from evojax_prune.methods.evaluator import Evaluator
 from evojax_prune.methods.problem import best_outcome
-from evojax_prune.methods.search import Evaluator, finalists, search
+from evojax_prune.methods.search import search
 from evojax_prune.run.config import RunConfig
 from evojax_prune.run.run import load_problem
 from experiments.harness import pictures, tables
@@ -49,8 +50,8 @@ def searched(config: RunConfig) -> dict[str, Any]:
     """One search and its finalists: the best fitness on the way, and the head that it ends with."""
     problem = load_problem(config)
     found = search(problem, config, Evaluator(problem, config))
-    best = found.rows(finalists(found.fitness, found.active, config.finalists))
-    head = best_outcome(problem.refit(best))
+    best = found.selection.finalists(found.values, found.active, config.finalists)
+    head = best_outcome(problem.refit(found.rows(best)))
     ends = [max(1, round(share * len(found))) for share in SHARES]
     leaders = [found.selection.order(found.values[:end], found.active[:end])[0] for end in ends]
     fitness = found.fitness[leaders]
@@ -122,10 +123,10 @@ def _settings(experiment: Experiment) -> str:
     search, final = config.search_protocol, config.final_protocol
     return (
         f"{config.strategy}, population {config.population}, {config.evaluations} evaluations "
-        f"each; {on}{grouped}; {config.backbone}. Fitness ({config.fitness}) is the selection "
-        f"split's, by the search protocol ({search.epochs} epochs at {search.learning_rate:g}); "
-        "accuracies are of the finalist that is best on selection after the final protocol (at "
-        f"most {final.epochs} epochs at {final.learning_rate:g}).\n\n"
+        f"each; {on}{grouped}; {config.backbone}. Fitness ({config.objectives[0]}) is the "
+        f"selection split's, by the search protocol ({search.epochs} epochs at "
+        f"{search.learning_rate:g}); accuracies are of the finalist that is best on selection "
+        f"after the final protocol (at most {final.epochs} epochs at {final.learning_rate:g}).\n\n"
         f"Command: `{experiment.command}`"
     )
 

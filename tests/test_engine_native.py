@@ -433,7 +433,6 @@ def test_wrong_arrays_are_refused():
         "labels": (3, problem.y + 3),
         "order": (4, problem.order + 1),
         "plain SGD": (5, dataclasses.replace(LONG, optimizer="adam")),
-        "label smoothing 1.0": (5, dataclasses.replace(LONG, label_smoothing=1.0)),
     }
     for message, (place, value) in bad.items():
         arguments = list(good)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,10 +21,15 @@ import evojax_prune
 from evojax_prune.cli import flags as cli
 from evojax_prune.cli import main as command
 from evojax_prune.core.errors import UserError
+from evojax_prune.core.outcome import Outcome
+from evojax_prune.engine import Fits
+from evojax_prune.methods import guides
 from evojax_prune.methods import search as searching
+from evojax_prune.methods.evaluator import Evaluator
 from evojax_prune.methods.problem import Problem
 from evojax_prune.report.result import Result
 from evojax_prune.run.run import load_problem, prune
+from evojax_prune.search import Evaluation
 from evojax_prune.sensitivity import sensitivities
 
 FILES = {
@@ -35,10 +41,13 @@ FILES = {
     "result.json",
 }
 TRAINING = (
+    *("--protocol", "holdout"),
     *("--hidden", "12", "--search-protocol.epochs", "2", "--final-protocol.epochs", "6"),
     *("--final-protocol.learning-rate", "0.02"),
 )
-QUICK = (*TRAINING, "--population", "6", "--evaluations", "14", "--finalists", "2")
+SIZES = ("--population", "6", "--evaluations", "14", "--finalists", "2")
+QUICK = (*TRAINING, *SIZES)
+
 TWO_LAYERS = ("--hidden", "12", "10")
 
 
@@ -143,7 +152,7 @@ def test_a_run_writes_everything_and_says_what_it_found(
     rows = evaluations(folder)
     assert len(rows) == len({row["genome"] for row in rows}) == 14
     assert result.genome in {row["genome"] for row in rows}
-    assert max(float(row["fitness"]) for row in rows) == result.search.best_fitness
+    assert max(float(row["accuracy"]) for row in rows) == result.search.best_fitness
     assert (folder / "convergence.png").read_bytes().startswith(b"\x89PNG")
 
     mask = np.load(folder / "best_mask.npz")
@@ -218,7 +227,7 @@ def test_an_evosax_algorithm_by_name(run: Run) -> None:
 
 
 def test_a_price_for_size_is_paid(run: Run, tmp_path: Path) -> None:
-    cheap = run("--fitness", "cross-entropy", "--size-penalty", "100", "--evaluations", "40")
+    cheap = run("--objectives", "accuracy", "--size-penalty", "100", "--evaluations", "40")
     rows = evaluations(tmp_path / "results")
     least = min(float(row["active_fraction"]) for row in rows)
     assert cheap.search.best_fitness == pytest.approx(-100 * least, abs=10)
@@ -247,7 +256,7 @@ def test_sensitivities_prune_without_a_search(
     assert result.random.active_units == pytest.approx(result.best.active_units, abs=1)
     assert result.random.masks == 1  # as many as sizes
     (row,) = evaluations(folder)
-    assert float(row["fitness"]) == result.best.selection_accuracy
+    assert float(row["accuracy"]) == result.best.selection_accuracy
     assert row["genome"] == result.genome
 
     head = load_file(folder / "head.safetensors")
@@ -274,8 +283,8 @@ def test_the_smallest_size_within_one_standard_error_is_taken(run: Run, tmp_path
     rows = evaluations(tmp_path / "results")
     sizes = [round(20 * float(row["active_fraction"])) for row in rows]
     assert sizes == [*range(20, 0, -2), 1]
-    assert float(rows[0]["fitness"]) == result.dense.selection_accuracy
-    accuracy = np.array([float(row["fitness"]) for row in rows])
+    assert float(rows[0]["accuracy"]) == result.dense.selection_accuracy
+    accuracy = np.array([float(row["accuracy"]) for row in rows])
     error = np.sqrt(accuracy.max() * (1 - accuracy.max()) / result.dataset.selection)
     good = [row for row, a in zip(rows, accuracy, strict=True) if a >= accuracy.max() - error]
     assert result.genome == good[-1]["genome"]  # the sizes fall
@@ -301,15 +310,9 @@ def test_first_genomes_and_mutations_prefer_what_matters(table: Path) -> None:
     words = ["--dataset", str(table), *QUICK, "--init", "sensitivity", "--sharpness", "20"]
     config = cli.parse([*words, "--population", "200", "--evaluations", "200"])
     problem = load_problem(config)
-    asked = []
-
-    def evaluate(genomes: np.ndarray) -> np.ndarray:
-        asked.append(genomes)
-        return np.zeros(len(genomes))
-
-    searching.search(problem, config, evaluate)
-    frequency = np.concatenate(asked).mean(0)
-    order = np.argsort(searching.bit_scores(problem).mean(0))
+    result = searching.search(problem, config, Evaluator(problem, config))
+    frequency = result.genomes.mean(0)
+    order = np.argsort(guides.sensitivities_of_bits(problem).mean(0))
     assert frequency[order[-5:]].mean() > frequency[order[:5]].mean() + 0.4
 
 
@@ -317,8 +320,8 @@ def test_first_genomes_and_mutations_prefer_what_matters(table: Path) -> None:
 def test_bits_are_ranked_layer_by_layer(table: Path, mode: str, parts: tuple[int, ...]) -> None:
     words = ["--dataset", str(table), *QUICK, "--mode", mode, "--hidden", "12", "10"]
     problem = load_problem(cli.parse(words if mode == "both" else words[:-1]))
-    scores = searching.bit_scores(problem)
-    assert scores.shape == (len(searching.GUIDES), sum(parts))
+    scores = guides.sensitivities_of_bits(problem)
+    assert scores.shape == (len(guides.NORMS), sum(parts))
     protocol = problem.training.search_protocol
     (params,) = problem.fit(problem.pruning.dense, protocol, (), return_params=True).params or ()
     x = problem.splits[0].train.x
@@ -337,7 +340,7 @@ def test_other_ways_of_pruning_beside_it(
     result = run("--compare", "--compare-fractions", "0.25", "0.5")
     out = capsys.readouterr().out
     rows = {(row.name, row.at): row for row in result.baselines}
-    for name in ("random masks", "weight magnitude", "random forest", "polynomial decay"):
+    for name in ("random masks", "weight magnitude", "group lasso", "polynomial decay"):
         assert name in out
         same, best = rows[name, "same"], rows[name, "best"]
         assert same.active_fraction == pytest.approx(result.best.active_fraction, abs=0.03)
@@ -376,11 +379,11 @@ def _interrupted_after(calls: int) -> type[searching.Evaluator]:
     class Interrupted(searching.Evaluator):
         left = calls
 
-        def __call__(self, genomes: np.ndarray) -> searching.Evaluation:
+        def __call__(self, genomes: np.ndarray, occasion: int | None = None) -> Evaluation:
             if not self.left:
                 raise KeyboardInterrupt
             self.left -= 1
-            return super().__call__(genomes)
+            return super().__call__(genomes, occasion)
 
     return Interrupted
 
@@ -551,10 +554,28 @@ def test_training_that_diverges_is_bad_input(
 
 
 def test_a_search_survives_a_final_protocol_that_diverges(
-    run: Run, table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    run: Run,
+    table: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     args = ["--dataset", str(table), "--output", str(tmp_path / "results"), *QUICK]
     assert command.main([*args, "--final-protocol.learning-rate", "1e30"]) == 2
+    err = capsys.readouterr().err
+    assert "lower --final-protocol.learning-rate" in err
+    assert "search" not in err.partition("error")[0].replace("bits to search", "")
+    assert not (tmp_path / "results.partial").exists()  # the dense head was the first to be trained
+
+    judged = Problem.judged
+    with monkeypatch.context() as patched:
+
+        def diverged(self: Problem, fits: Fits, genomes: np.ndarray, *more: Any) -> list[Outcome]:
+            fits.loss[:] = np.nan if len(genomes) == 2 else fits.loss
+            return judged(self, fits, genomes, *more)
+
+        patched.setattr(Problem, "judged", diverged)
+        assert command.main(args) == 2
     err = capsys.readouterr().err
     assert "lower --final-protocol.learning-rate" in err
     assert "to go on" in err
@@ -570,8 +591,8 @@ def test_a_diverged_head_is_never_the_best(
 
     def lucky_but_diverged(self: Problem, genomes: np.ndarray, *args, **kwargs):
         fits = fit(self, genomes, *args, **kwargs)
-        if fits.params is not None and len(genomes) == 3:  # dense head and two finalists
-            fits.loss[1] = np.nan
+        if fits.params is not None and len(genomes) == 2:  # finalists
+            fits.loss[0] = np.nan
         return fits
 
     monkeypatch.setattr(Problem, "fit", lucky_but_diverged)

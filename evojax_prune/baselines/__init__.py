@@ -24,6 +24,7 @@ from evojax_prune.baselines.rankings import (
 from evojax_prune.baselines.recursive import (
     Elimination,
     Step,
+    elimination_protocol,
     elimination_sizes,
     recursive_elimination,
 )
@@ -54,6 +55,7 @@ __all__ = [
     "activation_variances",
     "compare",
     "count_heads",
+    "elimination_protocol",
     "elimination_sizes",
     "gradient_times_input",
     "method_names",

@@ -11,7 +11,7 @@ import numpy as np
 from evojax_prune.baselines.from_head import random_scores
 from evojax_prune.baselines.polynomial import Gradual, prune_gradually
 from evojax_prune.baselines.rankings import RANKINGS, RECURSIVE, Dense
-from evojax_prune.baselines.recursive import elimination_sizes
+from evojax_prune.baselines.recursive import elimination_protocol, elimination_sizes
 from evojax_prune.baselines.regression import logistic_regression
 from evojax_prune.baselines.rows import (
     LOGISTIC,
@@ -39,9 +39,6 @@ FRACTIONS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 NOT_RETRAINED = ", not retrained"
 UNTRAINED = ("weight magnitude", "incoming weights", "outgoing weights")
 """Rankings that are also shown without training: what is left of the dense head as it is."""
-
-RECURSIVE_EPOCHS = 1 / 3
-"""Epochs of each training of recursive elimination, as a part of the protocol's."""
 
 
 def method_names(mode: ModeName) -> tuple[str, ...]:
@@ -239,8 +236,7 @@ class _Job:
         return retrained, as_it_is
 
     def _short_fit(self, fold: FeatureSplits) -> Callable[[np.ndarray], Fits]:
-        epochs = max(1, round(self.protocol.epochs * RECURSIVE_EPOCHS))
-        short = dataclasses.replace(self.protocol, epochs=epochs)
+        short = elimination_protocol(self.protocol)
         units = dataclasses.replace(self.pruning, grain="neurons")
         return lambda genomes: self.fit(fold, units.masks(genomes), short, True)
 

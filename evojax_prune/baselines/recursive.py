@@ -17,6 +17,7 @@ import numpy as np
 from evojax_prune.core.errors import UserError
 from evojax_prune.core.head import Params
 from evojax_prune.core.masks import apply_mask
+from evojax_prune.core.protocol import Protocol
 from evojax_prune.core.pruning import Pruning
 from evojax_prune.core.ranking import rank_units
 from evojax_prune.core.splits import Split
@@ -72,6 +73,11 @@ class Elimination:
     def trainings(self) -> int:
         """Heads that were trained (each on every fold)."""
         return len(self.genomes) - 1
+
+
+def elimination_protocol(protocol: Protocol) -> Protocol:
+    """How heads are trained between the steps: for a third of the epochs of a final head."""
+    return dataclasses.replace(protocol, epochs=max(1, round(protocol.epochs / 3)))
 
 
 def elimination_sizes(

@@ -22,7 +22,8 @@ from pydantic.fields import FieldInfo
 from evojax_prune.core.errors import UserError
 from evojax_prune.core.options import PROGRAM, suggestion
 from evojax_prune.run import config
-from evojax_prune.run.config import RunConfig, merged
+from evojax_prune.run.config import RunConfig
+from evojax_prune.run.presets import merged, preset
 from evojax_prune.run.settings_file import load_settings, nested_fields
 
 T = TypeVar("T")
@@ -58,7 +59,7 @@ def parse(args: Sequence[str] | None = None) -> RunConfig:
 
 def settled(given: dict[str, Any]) -> dict[str, Any]:
     """Complete settings: the defaults, under the preset that is asked for, under what is given."""
-    return merged(RunConfig().model_dump(), config.preset(given), given)
+    return merged(RunConfig().model_dump(), preset(given), given)
 
 
 # --- flags ---------------------------------------------------------------------------------------

@@ -26,12 +26,13 @@ class Outcome:
     Attributes:
         genome: ``bool [G]``.
         heads: the trained head, or one a fold.
-        selection: fraction of the selection rows classified rightly, mean over folds; NaN where
-            training diverged.
+        selection: fraction of the selection rows classified rightly, mean over folds (or over fresh
+            splits); NaN where training diverged.
         right: ``bool [folds, n]``, whether each test row is classified rightly.
         active_units: see :meth:`Pruning.active_units`.
         parameters: parameters that are kept.
         epochs: epochs of the final protocol that were run, over all folds.
+        loss: training loss, nats, mean over folds.
     """
 
     genome: np.ndarray
@@ -41,6 +42,7 @@ class Outcome:
     active_units: int
     parameters: int
     epochs: int
+    loss: float
 
     @property
     def test(self) -> float:
@@ -66,6 +68,7 @@ def judge(
     *,
     loss: float,
     epochs: int,
+    selection: float | None = None,
 ) -> Outcome:
     """Judge one trained head, or one per fold.
 
@@ -76,13 +79,17 @@ def judge(
         splits: the splits that were fitted, one per fold.
         loss: training loss in nats; the selection accuracy is NaN unless it is finite.
         epochs: epochs of training, over all folds.
+        selection: the selection accuracy, where it was measured on other heads: those trained on
+            all rows but the test split's have none of their own.
     """
     masks = pruning.masks(genome[None])
     heads = tuple(compact_head(p, masks, 0) for p in params)
-    selection = [
-        np.mean(head.predict(split.selection.x) == split.selection.y)
-        for head, split in zip(heads, splits, strict=True)
-    ]
+    if selection is None:
+        each = [
+            np.mean(head.predict(split.selection.x) == split.selection.y)
+            for head, split in zip(heads, splits, strict=True)
+        ]
+        selection = float(np.mean(each))
     right = [
         head.predict(split.test.x) == split.test.y
         for head, split in zip(heads, splits, strict=True)
@@ -90,9 +97,10 @@ def judge(
     return Outcome(
         genome=genome,
         heads=heads,
-        selection=float(np.mean(selection)) if np.isfinite(loss) else math.nan,
+        selection=selection if np.isfinite(loss) else math.nan,
         right=np.stack(right),
         active_units=pruning.active_units(masks, 0),
         parameters=int(count_parameters(masks, pruning.spec)[0]),
         epochs=epochs,
+        loss=loss,
     )

@@ -112,5 +112,9 @@ class Protocol:
 PAPER = Protocol()
 """The reference's recipe."""
 
-SEARCH = Protocol(epochs=5, learning_rate=1e-2)
+SEARCH = Protocol(epochs=5, learning_rate=3e-3)
 """A cheap recipe that ranks masks; the default *search protocol*."""
+
+FINAL = Protocol(epochs=30, learning_rate=3e-3)
+"""The default *final protocol*: on standardised features as good as :data:`PAPER`, in a twentieth
+of the time."""

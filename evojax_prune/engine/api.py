@@ -130,10 +130,6 @@ def _check(
     widths = (masks.features.shape[1], *(u.shape[1] for u in masks.units))
     if widths != head.widths[:-1]:
         raise ValueError(f"masks are for widths {widths}, the head has {head.widths[:-1]}")
-    if not 0.0 <= protocol.label_smoothing < 1.0:
-        raise UserError(
-            f"label_smoothing is {protocol.label_smoothing}, expected at least 0 and below 1"
-        )
     unknown = set(evaluate) - set(SPLITS)
     if unknown:
         raise ValueError(f"cannot evaluate {', '.join(sorted(unknown))}; expected {SPLITS}")

@@ -72,6 +72,7 @@ class Effort:
         resumed: evaluations that an interrupted run had made.
         ended: why it ended, a sentence for the user.
         reports: the trainer's, on every call.
+        evaluations: heads trained to find it; 0 says as many as there are trials.
     """
 
     seconds: float
@@ -80,6 +81,7 @@ class Effort:
     generations: int = 1
     cached: int = 0
     resumed: int = 0
+    evaluations: int = 0
 
     @property
     def paths(self) -> dict[str, int]:
@@ -113,6 +115,9 @@ class Found:
         dense_values: ``float64 [M]``, the dense head's objectives under the same protocol.
         effort: what it cost.
         packed: ``uint8 [E, ceil(G / 8)]``, the genomes that were tried, eight bits per byte.
+        finalists: every head out of which ``pruned`` was chosen.
+        chosen: how, in words.
+        ranking: name and head of the best ranking at the pruned head's size; None without any.
     """
 
     name: str
@@ -127,3 +132,6 @@ class Found:
     dense_values: np.ndarray
     effort: Effort
     packed: np.ndarray
+    finalists: tuple[Outcome, ...]
+    chosen: str
+    ranking: tuple[str, Outcome] | None = None

@@ -6,15 +6,18 @@ import dataclasses
 import math
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, ValidationInfo, field_serializer
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_serializer
 
-from evojax_prune.core.options import Options, metavar
-from evojax_prune.core.protocol import PAPER, SEARCH, Protocol
-from evojax_prune.objectives.fitness import Fitness
-from evojax_prune.search.strategies.options import EveryOption
+from evojax_prune.core.options import Options, metavar, suggestion
+from evojax_prune.core.protocol import FINAL, SEARCH, Protocol
+from evojax_prune.objectives import OBJECTIVES
+from evojax_prune.search.strategies.options import LARGEST, EveryOption
 
-GuidedInit = Literal["random", "sensitivity"]
+GuidedInit = Literal["rankings", "sensitivity", "random"]
 """Where the bits of a search's first genomes come from."""
+
+Choice = Literal["smallest", "knee", "best"]
+"""Which head of a front is taken."""
 
 
 def _completed_by(default: Protocol) -> BeforeValidator:
@@ -62,8 +65,9 @@ class TrainingOptions(Options):
     search_protocol: Annotated[Protocol, _completed_by(SEARCH)] = Field(
         SEARCH, description="training of each genome that the search asks for"
     )
-    final_protocol: Annotated[Protocol, _completed_by(PAPER)] = Field(
-        PAPER, description="training of the dense head, the finalists and the best random masks"
+    final_protocol: Annotated[Protocol, _completed_by(FINAL)] = Field(
+        FINAL,
+        description="training of the dense head, the finalists and what they are compared with",
     )
     engine: str = Field(
         "auto",
@@ -100,47 +104,79 @@ class SensitivityOptions(Options):
         "within one standard error of the best one's",
         json_schema_extra=metavar("FLOAT|auto"),
     )
+    recursive: bool = Field(
+        False,
+        description="drop the least sensitive 30%, train again, and so on; sensitivities are then "
+        "times the standard deviation (--method sensitivity)",
+    )
 
     @field_serializer("p", when_used="json")
     def _plain_norm(self, p: float) -> float | str:
         return "inf" if math.isinf(p) else p
 
 
+def _known_objectives(names: tuple[str, ...]) -> tuple[str, ...]:
+    for name in names:
+        if name not in OBJECTIVES:
+            raise ValueError(f"unknown objective {name!r}{suggestion(name, OBJECTIVES)}")
+    if not names or len(set(names)) < len(names):
+        raise ValueError(f"objectives is {' '.join(names)}, expected different names")
+    return names
+
+
 class SearchOptions(EveryOption):
     """The search for the best mask (--method search)."""
 
     strategy: str = Field(
-        "generational",
-        description="generational: (mu+lambda) binary genetic algorithm; steady-state: the "
-        "reference's; or any evosax algorithm by name (SimpleGA, CMA_ES, PGPE, ...) on thresholded "
-        "logits",
+        "nsga2",
+        description="nsga2: of several objectives the whole front; generational: (mu+lambda) "
+        "binary genetic algorithm; steady-state: the reference's; or any evosax algorithm by name "
+        "(SimpleGA, CMA_ES, PGPE, ...) on thresholded logits; all but nsga2 take one objective",
         json_schema_extra=metavar("NAME"),
     )
+    objectives: Annotated[tuple[str, ...], AfterValidator(_known_objectives)] = Field(
+        ("cross-entropy", "size"),
+        description="what is searched for, measured on the selection split: cross-entropy (less "
+        "noisy than accuracy where the split is small), accuracy, size (active bits), ood (how "
+        "well the head tells the rows of --ood from its own, by AUROC)",
+        json_schema_extra=metavar("NAME [NAME ...]"),
+    )
     evaluations: int = Field(
-        200,
+        3000,
         ge=1,
         le=10**9,
-        description="budget: heads trained by the search protocol; a known genome is free",
+        description="budget: heads trained by the search protocol; a known genome is free, except "
+        "on fresh splits",
     )
-    init: GuidedInit = Field(  # type: ignore[assignment]  # scores are sensitivities here
-        "random",
-        description="first genomes: random bits, or bits drawn with probabilities that rise with "
-        "the sensitivity of the dense head to them, each genome by a norm p of its own",
+    population: int = Field(60, ge=2, le=LARGEST, description="genomes per generation")
+    init: GuidedInit = Field(  # type: ignore[assignment]  # where the scores come from
+        "rankings",
+        description="first genomes: rankings: the best bits of several rankings, at many sizes; "
+        "sensitivity: bits drawn with probabilities that rise with the sensitivity of the dense "
+        "head to them, each genome by a norm p of its own; random: random bits",
     )
-    fitness: Fitness = Field(
-        "accuracy",
-        description="what is maximised on the selection split: accuracy, or cross-entropy's "
-        "negative (less noisy where the split is small), nats",
+    size: int | None = Field(
+        None,
+        ge=1,
+        description="at most so many active bits: features, or units of the pruned layers; a "
+        "search of one objective keeps every genome at that size",
+    )
+    choice: Choice = Field(
+        "smallest",
+        description="which head of the front is taken: smallest: the smallest whose selection "
+        "accuracy is within one standard error of the best one's, the dense head's included; knee: "
+        "the one farthest above the line from the smallest head to the dense one; best: the most "
+        "accurate",
     )
     size_penalty: float = Field(
         0.0,
         ge=0,
         le=1e6,
-        description="taken off the fitness for each unit of active fraction: at 0.05, a head with "
-        "half of the bits is worth 0.025 more than a full one",
+        description="makes a single objective worse for each unit of active fraction: at 0.05, a "
+        "head with half of the bits is worth 0.025 more than a full one",
     )
     finalists: int = Field(
-        5,
+        8,
         ge=1,
         le=10**6,
         description="best genomes of the search that are trained again by the final protocol",

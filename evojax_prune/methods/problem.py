@@ -14,12 +14,20 @@ from evojax_prune.core.head import Params
 from evojax_prune.core.outcome import Outcome, judge
 from evojax_prune.core.protocol import Protocol
 from evojax_prune.core.pruning import Pruning
-from evojax_prune.core.splits import FeatureSplits
+from evojax_prune.core.scaling import Scaling
+from evojax_prune.core.splits import FeatureSplits, Split
+from evojax_prune.data import ResampledSplits
 from evojax_prune.engine import Fits, fit_population
 from evojax_prune.methods.options import TrainingOptions
 
 Advance = Callable[[int], None]
 """Called with the number of heads just trained."""
+
+JUDGING = 2**32
+"""The first of the occasions on which heads are judged; a search never comes so far."""
+
+JUDGINGS = 5
+"""Fresh splits on which a head of the final protocol is judged."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +41,9 @@ class Problem:
         splits: one element, or one per fold.
         pruning: what genomes mean.
         training: how heads are trained, and the seed.
+        scalings: what was done to the features of each of ``splits``.
+        outside: features of data that heads should not know, ``float32 [m, F]``, scaled likewise,
+            one per fold; None without any.
     """
 
     name: str
@@ -41,6 +52,8 @@ class Problem:
     splits: Sequence[FeatureSplits]
     pruning: Pruning
     training: TrainingOptions
+    scalings: Sequence[Scaling]
+    outside: tuple[np.ndarray, ...] | None = None
 
     @property
     def genome_length(self) -> int:
@@ -57,6 +70,36 @@ class Problem:
         """The selection split is the test split."""
         return self.splits[0].selected_on_test
 
+    @property
+    def resampled(self) -> bool:
+        """Selection is on fresh splits of the rows that are not test rows."""
+        return isinstance(self.splits[0], ResampledSplits)
+
+    @property
+    def judging_rows(self) -> int:
+        """Rows that a selection accuracy is measured on: over folds, each once."""
+        if not self.resampled:
+            return sum(len(split.selection) for split in self.splits)
+        seen = JUDGINGS * len(self.parts(JUDGING)[0].selection)
+        return min(seen, len(self.splits[0].train))
+
+    @property
+    def trainings(self) -> int:
+        """Trainings that :meth:`refit` makes of each head."""
+        return 1 + JUDGINGS if self.resampled else self.folds
+
+    def parts(self, occasion: int | None = None) -> Sequence[FeatureSplits]:
+        """What genomes are trained and selected on, one element per fold.
+
+        Args:
+            occasion: number of the fresh split, where there are some. It comes without test rows.
+        """
+        first = self.splits[0]
+        if occasion is None or not isinstance(first, ResampledSplits):
+            return self.splits
+        nothing = Split(first.test.x[:0], first.test.y[:0])
+        return [dataclasses.replace(first.occasion(occasion), test=nothing)]
+
     def fit(
         self,
         genomes: np.ndarray,
@@ -64,12 +107,13 @@ class Problem:
         evaluate: tuple[str, ...],
         return_params: bool = False,
         advance: Advance | None = None,
+        parts: Sequence[FeatureSplits] | None = None,
     ) -> Fits:
-        """Train one head per genome, ``bool [P, G]``."""
-        splits = self.splits[0] if self.folds == 1 else self.splits
+        """Train one head per genome, ``bool [P, G]``, on ``parts``, by default the splits."""
+        parts = self.splits if parts is None else parts
         return fit_population(
             self.pruning.masks(genomes),
-            splits,
+            parts[0] if len(parts) == 1 else parts,
             protocol,
             head=self.pruning.spec,
             seed=self.training.seed,
@@ -81,12 +125,22 @@ class Problem:
         )
 
     def final_fits(self, genomes: np.ndarray, advance: Advance | None = None) -> Fits:
-        """Train genomes ``bool [P, G]`` by the final protocol; the fits have parameters."""
+        """Train genomes ``bool [P, G]`` by the final protocol; the fits have parameters.
+
+        Where selection is on fresh splits, on all rows that are not test rows.
+        """
         return self.fit(genomes, self.training.final_protocol, (), True, advance)
 
-    def judged(self, fits: Fits, genomes: np.ndarray) -> list[Outcome]:
-        """How heads that were fitted with parameters did, one per row of ``bool [P, G]``."""
+    def judged(
+        self, fits: Fits, genomes: np.ndarray, advance: Advance | None = None
+    ) -> list[Outcome]:
+        """How heads that were fitted with parameters did, one per row of ``bool [P, G]``.
+
+        Where selection is on fresh splits, the same heads are trained on some of those, too, and
+        the selection accuracy is theirs.
+        """
         folds = [fold.params or [] for fold in fits.folds or (fits,)]
+        fresh = self._on_fresh_splits(genomes, advance) if self.resampled else None
         return [
             judge(
                 [params[member] for params in folds],
@@ -95,9 +149,19 @@ class Problem:
                 self.splits,
                 loss=float(fits.loss[member]),
                 epochs=int(fits.epochs[member]),
+                selection=None if fresh is None else float(fresh[member]),
             )
             for member, genome in enumerate(genomes)
         ]
+
+    def _on_fresh_splits(self, genomes: np.ndarray, advance: Advance | None) -> np.ndarray:
+        """Mean selection accuracy by the final protocol, ``float64 [P]``; NaN if one diverged."""
+        protocol = self.training.final_protocol
+        each = [
+            self.fit(genomes, protocol, ("selection",), False, advance, self.parts(JUDGING + i))
+            for i in range(JUDGINGS)
+        ]
+        return np.mean([fits.accuracy["selection"] for fits in each], axis=0)
 
     def refit(self, genomes: np.ndarray, advance: Advance | None = None) -> list[Outcome]:
         """Train genomes ``bool [P, G]`` by the final protocol and judge them.
@@ -105,7 +169,7 @@ class Problem:
         Returns:
             One per genome; the selection accuracy is NaN where training diverged.
         """
-        return self.judged(self.final_fits(genomes, advance), genomes)
+        return self.judged(self.final_fits(genomes, advance), genomes, advance)
 
     def describe(self) -> str:
         """One line on the data and what is searched."""
@@ -113,6 +177,8 @@ class Problem:
         rows = (
             f"{len(first.train)} training, {len(first.selection)} selection, {len(first.test)} test"
         )
+        if self.resampled:
+            rows = f"{len(first.train)} training and selection, {len(first.test)} test"
         return (
             f"{self.source}: {len(first.classes)} classes, {self.pruning.spec.features} features; "
             f"{rows} rows{f' in each of {self.folds} folds' if self.folds > 1 else ''}; "
@@ -134,11 +200,11 @@ def first_params(fits: Fits) -> list[Params]:
     return [fold.params[0] for fold in fits.folds or (fits,) if fold.params]
 
 
-def best_outcome(outcomes: Sequence[Outcome]) -> Outcome:
-    """The best on the selection split; of equals the smaller, then the earlier.
+def sound_outcomes(outcomes: Sequence[Outcome]) -> list[Outcome]:
+    """Those of which training did not diverge.
 
     Raises:
-        UserError: training diverged for all of them.
+        UserError: it diverged for all of them.
     """
     sound = [outcome for outcome in outcomes if not math.isnan(outcome.selection)]
     if not sound:
@@ -146,6 +212,16 @@ def best_outcome(outcomes: Sequence[Outcome]) -> Outcome:
             "training by the final protocol diverged (its loss is not finite): lower "
             "--final-protocol.learning-rate"
         )
+    return sound
+
+
+def best_outcome(outcomes: Sequence[Outcome]) -> Outcome:
+    """The best by selection accuracy; of equals the smaller, then the earlier.
+
+    Raises:
+        UserError: training diverged for all of them.
+    """
+    sound = sound_outcomes(outcomes)
     return max(sound, key=lambda outcome: (outcome.selection, -outcome.parameters))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import time
 from collections.abc import Callable
 
@@ -11,37 +10,47 @@ import numpy as np
 
 from evojax_prune.core.errors import UserError
 from evojax_prune.core.objective import Objective
-from evojax_prune.core.ranking import quantiles
-from evojax_prune.engine import EngineReport
+from evojax_prune.core.outcome import Outcome
+from evojax_prune.methods.choice import CHOICES, choose
+from evojax_prune.methods.evaluator import Evaluator
 from evojax_prune.methods.found import Effort, Found, Session, Trials
+from evojax_prune.methods.guides import Rankings, rank, sensitivities_of_bits
 from evojax_prune.methods.observer import Observer, Stage
-from evojax_prune.methods.options import SearchOptions
+from evojax_prune.methods.options import Choice, SearchOptions
 from evojax_prune.methods.problem import (
-    Advance,
     Problem,
     best_outcome,
     first_params,
     random_genomes,
+    sound_outcomes,
 )
-from evojax_prune.objectives import fitness as objectives
 from evojax_prune.search import (
-    Evaluation,
-    EveryOption,
+    Best,
     GenerationInfo,
     SearchResult,
+    Selection,
     Strategy,
+    consensus,
     make_strategy,
     run_search,
     selection_of,
 )
-from evojax_prune.sensitivity import sensitivity_scores
 
-GUIDES = (1.0, 2.0, 4.0, math.inf)
-"""Norms whose rankings guide a search; each guided draw takes one of them at random."""
+RANDOM_MASKS = 100
+"""Most random masks that are tried; fewer after a shorter search."""
+
+
+ALIKE = 2.0
+"""Ratio of sizes up to which members take part in a consensus."""
+
+FEWEST = 10
+"""Members that make a consensus."""
 
 
 def find(problem: Problem, options: SearchOptions, session: Session) -> Found:
-    """A search over genomes, then its finalists against random masks by the same two protocols.
+    """A search over genomes, then its finalists against rankings and random masks.
+
+    All are trained alike: cheaply by the search protocol, and the best by the final one.
 
     Args:
         problem: what is pruned, on which data.
@@ -51,88 +60,165 @@ def find(problem: Problem, options: SearchOptions, session: Session) -> Found:
     Raises:
         UserError: training diverged, or the journal is of another run.
     """
-    observer, folds = session.observer, problem.folds
-    evaluator = Evaluator(problem, options)
-    dense = problem.pruning.dense
-    dense_values = np.atleast_1d(evaluator(dense).values[0])
+    observer, trainings = session.observer, problem.trainings
+    with observer.stage("dense head", 1, "heads", trainings) as shown:
+        fits = problem.final_fits(problem.pruning.dense, shown.advance)
+        dense = best_outcome(problem.judged(fits, problem.pruning.dense, shown.advance))
+        shown.finish()
+    rankings = None
+    if options.init == "rankings":
+        rankings = rank(problem, first_params(fits), observer)
 
+    evaluator = Evaluator(problem, options)
+    dense_values = evaluator(problem.pruning.dense, 0).values[0]
     began = time.monotonic()
-    with observer.stage("search", options.evaluations, "evaluations", folds) as shown:
+    with observer.stage("search", options.evaluations, "evaluations", problem.folds) as shown:
         watch = _Watch(shown, observer)
         evaluator.advance = shown.advance
-        result = search(problem, options, evaluator, session, watch)
+        result = search(problem, options, evaluator, rankings, session, watch)
     seconds, reports = time.monotonic() - began, tuple(evaluator.reports)
 
-    best = result.rows(finalists(result.fitness, result.active, options.finalists))
+    genomes = _finalists(problem, result, options)
     session.keep()
-    with observer.stage("dense head and finalists", 1 + len(best), "heads", folds) as shown:
-        heads = problem.refit(np.concatenate([dense, best]), shown.advance)
+    with observer.stage("finalists", len(genomes), "heads", trainings) as shown:
+        heads = sound_outcomes(problem.refit(genomes, shown.advance))
         shown.finish()
-    whole, evolved = best_outcome(heads[:1]), best_outcome(heads[1:])
-
-    masks = random_genomes(
-        int(evolved.genome.sum()), problem.genome_length, len(result), problem.training.seed
-    )
-    with observer.stage("random masks", len(masks), "evaluations", folds) as shown:
-        evaluator.advance = shown.advance
-        fitness = evaluator(masks).values
-        shown.finish()
-    best = masks[finalists(fitness, masks.sum(1), options.finalists)]
-    with observer.stage("best random masks", len(best), "heads", folds) as shown:
-        random = best_outcome(problem.refit(best, shown.advance))
-        shown.finish()
+    evolved = choose(_choice(options), dense, heads, problem.judging_rows)
+    random, masks = _random(problem, options, evaluator, evolved, len(result), observer)
+    ranking = None
+    if rankings is not None:
+        ranking = _best_ranking(problem, rankings, evolved, observer)
 
     return Found(
         name="evolved",
         kind="evolved",
         how=options.strategy,
-        dense=whole,
+        dense=dense,
         pruned=evolved,
         random=random,
-        masks=len(masks),
-        trials=_trials(result, evaluator.objective),
-        best=float(result.fitness[result.best]),
+        masks=masks,
+        trials=_trials(result, evaluator.objectives),
+        best=float(result.values[result.best, 0]),
         dense_values=dense_values,
         effort=Effort(
-            seconds, result.stopped, reports, result.generations, result.cached, watch.resumed
+            seconds,
+            result.stopped,
+            reports,
+            result.generations,
+            result.cached,
+            watch.resumed,
+            result.evaluations,
         ),
         packed=result.packed,
+        finalists=tuple(heads),
+        chosen=f"of {len(heads)} finalists, {CHOICES[_choice(options)][1]}",
+        ranking=ranking,
     )
 
 
-class Evaluator:
-    """Fitness of genomes by the search protocol.
+def _choice(options: SearchOptions) -> Choice:
+    """A search of one objective has a best head; a front has to be chosen from."""
+    return options.choice if len(options.objectives) > 1 and options.size is None else "best"
 
-    Attributes:
-        reports: the trainer's report on each call.
+
+def _finalists(problem: Problem, result: SearchResult, options: SearchOptions) -> np.ndarray:
+    """Genomes ``bool [F, G]`` that are trained by the final protocol, each one once.
+
+    The best of one objective; of several some of the front, spread over its sizes. Where selection
+    is on fresh splits also the bits that are most frequent in members of about those sizes.
+
+    Raises:
+        UserError: training diverged for all of them, or none is as small as was asked for.
     """
-
-    def __init__(self, problem: Problem, options: SearchOptions, advance: Advance | None = None):
-        self.problem, self.options = problem, options
-        self.advance = advance
-        self.reports: list[EngineReport] = []
-
-    @property
-    def objective(self) -> Objective:
-        """What is maximised."""
-        name = "accuracy" if self.options.fitness == "accuracy" else "- cross-entropy (nats)"
-        if self.options.size_penalty:
-            name += f" - {self.options.size_penalty:g} x active fraction"
-        return Objective("fitness", f"fitness: {name}")
-
-    def __call__(self, genomes: np.ndarray) -> Evaluation:
-        """Train genomes ``bool [n, G]``; the columns are ``epochs`` and ``seconds``."""
-        protocol = self.problem.training.search_protocol
-        fits = self.problem.fit(genomes, protocol, ("selection",), advance=self.advance)
-        self.reports.append(fits.report)
-        fitness = objectives.fitness(
-            fits.accuracy["selection"],
-            fits.cross_entropy["selection"],
-            genomes.mean(1),
-            self.options.fitness,
-            self.options.size_penalty,
+    values, active = result.values, result.active
+    rows = np.arange(len(active))
+    if problem.resampled:  # what was seen once and left behind had luck on an easy split
+        rows = result.population
+    if options.size is not None:
+        rows = rows[active[rows] <= options.size]
+        if not len(rows):
+            raise UserError(
+                f"the search found no head of at most {options.size} active bits: raise --size or "
+                "--evaluations"
+            )
+    best = rows[_leading(result.selection, values[rows], active[rows], options.finalists)]
+    if not len(best):
+        raise UserError(
+            "training by the search protocol diverged for every genome (its loss is not finite): "
+            "lower --search-protocol.learning-rate"
         )
-        return Evaluation(fitness, {"epochs": fits.epochs, "seconds": fits.seconds})
+    genomes = result.rows(best)
+    if problem.resampled:
+        agreed = [_consensus(result, int(size)) for size in np.unique(active[best])]
+        genomes = np.concatenate([genomes, agreed])
+    _, first = np.unique(genomes, axis=0, return_index=True)
+    return genomes[np.sort(first)]
+
+
+def _leading(
+    selection: Selection, values: np.ndarray, active: np.ndarray, count: int
+) -> np.ndarray:
+    """Indices of at most ``count`` genomes: the best, or members of the front."""
+    if isinstance(selection, Best):
+        return selection.finalists(values, active, count)
+    front = selection.leaders(values, active)
+    if len(front) <= count:
+        return front
+    sizes = np.log(np.maximum(active[front], 1))
+    wanted = np.linspace(sizes.min(), sizes.max(), count)
+    nearest = np.abs(sizes[:, None] - wanted[None]).argmin(0)
+    return front[np.unique(nearest)]
+
+
+def _consensus(result: SearchResult, size: int) -> np.ndarray:
+    """The bits that most members of about a size agree on; all members where these are few."""
+    sizes = result.active[result.population]
+    near = result.population[np.maximum(sizes, size) <= ALIKE * np.minimum(sizes, size)]
+    members = near if len(near) >= FEWEST else result.population
+    return consensus(result.rows(members), size)
+
+
+def _random(
+    problem: Problem,
+    options: SearchOptions,
+    evaluator: Evaluator,
+    evolved: Outcome,
+    evaluations: int,
+    observer: Observer,
+) -> tuple[Outcome, int]:
+    """Of as many random masks as the search tried, but no more than 100, the best; and how many.
+
+    The best few by the search protocol are trained by the final one, as the search's are.
+    """
+    active, count = int(evolved.genome.sum()), min(evaluations, RANDOM_MASKS)
+    masks = random_genomes(active, problem.genome_length, count, problem.training.seed)
+    with observer.stage("random masks", len(masks), "evaluations", problem.folds) as shown:
+        evaluator.advance = shown.advance
+        evaluation = evaluator(masks, 0)
+        shown.finish()
+    selection = selection_of(evaluator.objectives)
+    best = masks[selection.finalists(evaluation.values, masks.sum(1), options.finalists)]
+    if not len(best):
+        best = masks[:1]
+    with observer.stage("best random masks", len(best), "heads", problem.trainings) as shown:
+        return best_outcome(problem.refit(best, shown.advance)), len(masks)
+
+
+def _best_ranking(
+    problem: Problem, rankings: Rankings, evolved: Outcome, observer: Observer
+) -> tuple[str, Outcome]:
+    """The best by selection of the rankings that the search started from, at the same size."""
+    pruning = problem.pruning
+    fractions = pruning.fractions(evolved.genome)
+    genomes = np.stack(
+        [pruning.keep(pruning.split(scores), fractions) for scores in rankings.scores]
+    )
+    with observer.stage("rankings", len(genomes), "heads", problem.trainings) as shown:
+        heads = problem.refit(genomes, shown.advance)
+        shown.finish()
+    best = best_outcome(heads)
+    (name,) = (n for n, head in zip(rankings.names, heads, strict=True) if head is best)
+    return name, best
 
 
 class _Watch:
@@ -153,23 +239,6 @@ class _Watch:
         self._observer.on_generation(info)
 
 
-def bit_scores(problem: Problem) -> np.ndarray:
-    """Rankings of the genome's bits by the sensitivities of a dense head, one per norm.
-
-    The head is trained like the genomes of the search, by the search protocol, and looked at on its
-    training rows only. Sensitivities of different layers are in different units, so each layer's
-    units are ranked among themselves.
-
-    Returns:
-        ``float64 [R, G]``, quantiles in (0, 1]; the higher, the more the outputs depend on the bit.
-    """
-    protocol = problem.training.search_protocol
-    dense = problem.fit(problem.pruning.dense, protocol, (), return_params=True)
-    train = [split.train for split in problem.splits]
-    layers = sensitivity_scores(first_params(dense), train, problem.pruning.mode, GUIDES)
-    return np.concatenate([quantiles(scores) for scores in layers], axis=1)
-
-
 def search_strategy(
     options: SearchOptions, genome_length: int, scores: np.ndarray | None = None
 ) -> Strategy:
@@ -183,35 +252,35 @@ def search_strategy(
     Raises:
         UserError: an unknown strategy, or an option that it does not have.
     """
-    own = {field: getattr(options, field) for field in EveryOption.model_fields}
-    init = "scores" if options.init == "sensitivity" else "random"
+    init = "random" if options.init == "random" else "scores"
+    changes: dict[str, object] = {"init": init}
+    if options.size is not None and len(options.objectives) == 1:
+        part = min(options.size, genome_length) / genome_length
+        changes["density"] = (part, part)
     return make_strategy(
         options.strategy,
         genome_length,
-        EveryOption(**own | {"init": init}),
+        options.model_copy(update=changes),
         scores=scores,
         evaluations=options.evaluations,
     )
-
-
-def is_guided(options: SearchOptions) -> bool:
-    """The search follows sensitivities."""
-    return options.init == "sensitivity" or options.mutation_bias > 0
 
 
 def search(
     problem: Problem,
     options: SearchOptions,
     evaluator: Evaluator,
+    rankings: Rankings | None = None,
     session: Session | None = None,
     on_generation: Callable[[GenerationInfo], None] | None = None,
 ) -> SearchResult:
-    """Search for the genome of highest fitness.
+    """Search for the genomes that are best by the objectives.
 
     Args:
         problem: what is pruned, on which data.
         options: of the search.
-        evaluator: measures fitness.
+        evaluator: measures the objectives.
+        rankings: to start from, with ``--init rankings``.
         session: its journal keeps every evaluation, so that an interrupted search goes on.
         on_generation: told of every generation.
 
@@ -219,24 +288,27 @@ def search(
         UserError: the journal is of another run.
     """
     session = session or Session()
-    scores = bit_scores(problem) if is_guided(options) else None
+    scores = None if rankings is None else rankings.scores
+    if scores is None and (options.init != "random" or options.mutation_bias):
+        scores = sensitivities_of_bits(problem)
     return run_search(
         search_strategy(options, problem.genome_length, scores),
         evaluator,
-        objectives=[evaluator.objective],
+        objectives=evaluator.objectives,
         evaluations=options.evaluations,
         seed=problem.training.seed,
         on_generation=on_generation,
         journal=session.journal,
         journal_config=_identity(problem, options),
+        resampled=problem.resampled,
     )
 
 
 def _identity(problem: Problem, options: SearchOptions) -> dict[str, object]:
-    """Plain data that decide a genome's fitness; the strategy and the seed are journalled apart."""
+    """Plain data that decide a genome's values; strategy and seed are journalled apart."""
     pruning = problem.pruning
     return {
-        "fitness": options.fitness,
+        "objectives": list(options.objectives),
         "size_penalty": options.size_penalty,
         "search_protocol": dataclasses.asdict(problem.training.search_protocol),
         "mode": pruning.mode.name,
@@ -247,30 +319,9 @@ def _identity(problem: Problem, options: SearchOptions) -> dict[str, object]:
     }
 
 
-def finalists(fitness: np.ndarray, active: np.ndarray, count: int) -> np.ndarray:
-    """Indices of the best genomes, best first; of equal fitness, fewer active bits come first.
-
-    Args:
-        fitness: ``float64 [E]``, NaN where training diverged; such a genome is no finalist.
-        active: ``int64 [E]``, active bits.
-        count: most finalists.
-
-    Raises:
-        UserError: training diverged for all of them.
-    """
-    best = selection_of([Objective("fitness", "fitness")])
-    chosen = best.finalists(fitness[:, None], active, count)
-    if not len(chosen):
-        raise UserError(
-            "training by the search protocol diverged for every genome (its loss is not finite): "
-            "lower --search-protocol.learning-rate"
-        )
-    return chosen
-
-
-def _trials(result: SearchResult, objective: Objective) -> Trials:
+def _trials(result: SearchResult, objectives: tuple[Objective, ...]) -> Trials:
     return Trials(
-        objectives=(objective,),
+        objectives=objectives,
         hashes=result.hashes,
         active=result.active,
         genome_length=result.genome_length,

@@ -7,11 +7,18 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from evojax_prune.baselines import (
+    RECURSIVE,
+    elimination_protocol,
+    elimination_sizes,
+    recursive_elimination,
+)
 from evojax_prune.core.head import Params
 from evojax_prune.core.objective import Objective
 from evojax_prune.core.outcome import Outcome
 from evojax_prune.core.ranking import REDUCTION_LEVELS, smallest_within_error
 from evojax_prune.methods.found import Effort, Found, Session, Trials
+from evojax_prune.methods.observer import Observer
 from evojax_prune.methods.options import SensitivityOptions
 from evojax_prune.methods.problem import Problem, best_outcome, first_params, random_genomes
 from evojax_prune.search.archive import digests, pack
@@ -31,16 +38,17 @@ def find(problem: Problem, options: SensitivityOptions, session: Session) -> Fou
     Raises:
         UserError: training diverged.
     """
-    observer, folds, began = session.observer, problem.folds, time.monotonic()
-    with observer.stage("dense head", 1, "heads", folds) as shown:
+    observer, trainings, began = session.observer, problem.trainings, time.monotonic()
+    with observer.stage("dense head", 1, "heads", trainings) as shown:
         dense_fits = problem.final_fits(problem.pruning.dense, shown.advance)
+        dense = best_outcome(problem.judged(dense_fits, problem.pruning.dense, shown.advance))
         shown.finish()
-    dense = best_outcome(problem.judged(dense_fits, problem.pruning.dense))
 
-    genomes = _genomes(problem, options, first_params(dense_fits))
-    with observer.stage("pruned heads", len(genomes), "heads", folds) as shown:
+    scores = _scores(problem, options, first_params(dense_fits), observer)
+    genomes = _genomes(problem, options, scores)
+    with observer.stage("pruned heads", len(genomes), "heads", trainings) as shown:
         fits = problem.final_fits(genomes, shown.advance)
-        outcomes = problem.judged(fits, genomes)
+        outcomes = problem.judged(fits, genomes, shown.advance)
         shown.finish()
     epochs, seconds = fits.epochs, fits.seconds
     if options.keep == "auto":  # the dense head is the first candidate
@@ -53,11 +61,11 @@ def find(problem: Problem, options: SensitivityOptions, session: Session) -> Fou
     masks = random_genomes(
         int(chosen.genome.sum()), problem.genome_length, len(outcomes), problem.training.seed
     )
-    with observer.stage("random masks", len(masks), "heads", folds) as shown:
+    with observer.stage("random masks", len(masks), "heads", trainings) as shown:
         random = best_outcome(problem.refit(masks, shown.advance))
         shown.finish()
 
-    name = f"sensitivity, {norm_name(options.p)}"
+    name = RECURSIVE if options.recursive else f"sensitivity, {norm_name(options.p)}"
     bits = np.stack([outcome.genome for outcome in outcomes])
     trials = _trials(outcomes, {"epochs": epochs, "seconds": seconds})
     return Found(
@@ -73,16 +81,37 @@ def find(problem: Problem, options: SensitivityOptions, session: Session) -> Fou
         dense_values=np.array([dense.selection]),
         effort=Effort(took, _ended(options, bits), (dense_fits.report, fits.report)),
         packed=pack(bits),
+        finalists=tuple(outcomes),
+        chosen=_ended(options, bits),
     )
 
 
-def _genomes(problem: Problem, options: SensitivityOptions, heads: Sequence[Params]) -> np.ndarray:
+def _scores(
+    problem: Problem, options: SensitivityOptions, heads: Sequence[Params], observer: Observer
+) -> Sequence[np.ndarray]:
+    """Scored ``float64 [bits]`` of each part of the genome; higher is more worth keeping."""
+    train = [split.train for split in problem.splits]
+    if not options.recursive:
+        layers = sensitivity_scores(heads, train, problem.pruning.mode, [options.p])
+        return [layer[0] for layer in layers]
+    protocol = elimination_protocol(problem.training.final_protocol)
+    steps = len(elimination_sizes(problem.pruning.parts)) - 1
+    with observer.stage("recursive elimination", steps, "heads", problem.folds) as shown:
+        elimination = recursive_elimination(
+            lambda genomes: problem.fit(genomes, protocol, (), True, shown.advance),
+            problem.pruning,
+            train,
+        )
+        shown.finish()
+    return elimination.scores
+
+
+def _genomes(
+    problem: Problem, options: SensitivityOptions, scores: Sequence[np.ndarray]
+) -> np.ndarray:
     """Genomes ``bool [L, G]`` of each size that is to be tried, the dense head's apart."""
     levels = [1 - r for r in REDUCTION_LEVELS]
     keeps = levels if options.keep == "auto" else [float(options.keep)]
-    train = [split.train for split in problem.splits]
-    layers = sensitivity_scores(heads, train, problem.pruning.mode, [options.p])
-    scores = [layer[0] for layer in layers]
     found = np.stack([problem.pruning.keep(scores, (keep,) * len(scores)) for keep in keeps])
     if options.keep != "auto":
         return found
@@ -92,14 +121,11 @@ def _genomes(problem: Problem, options: SensitivityOptions, heads: Sequence[Para
 
 
 def _choose(outcomes: Sequence[Outcome], problem: Problem) -> int:
-    """The smallest within one standard error of the best, by selection accuracy.
-
-    Over folds every training row is selected on once, so their rows count together.
-    """
+    """The smallest within one standard error of the best, by selection accuracy."""
     return smallest_within_error(
         np.array([outcome.selection for outcome in outcomes]),
         np.array([outcome.parameters for outcome in outcomes]),
-        sum(len(split.selection) for split in problem.splits),
+        problem.judging_rows,
     )
 
 

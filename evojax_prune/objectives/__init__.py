@@ -1,1 +1,106 @@
-"""What a search optimises."""
+"""What a search optimises, and what measures it.
+
+An objective of your own is registered by one line::
+
+    from evojax_prune.objectives import OBJECTIVES, Measure
+
+    OBJECTIVES["mine"] = Measure(Objective("mine", "my objective"), lambda scores: ...)
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from evojax_prune.core.objective import Objective
+
+if TYPE_CHECKING:
+    from evojax_prune.core.pruning import Pruning
+    from evojax_prune.core.splits import Split
+    from evojax_prune.engine import Fits
+
+OOD = "ood"
+
+
+@dataclasses.dataclass(frozen=True)
+class Scored:
+    """What objectives are measured by.
+
+    Attributes:
+        genomes: ``bool [P, G]``.
+        fits: of one head per genome, scored on ``"selection"``; with parameters where an objective
+            asks for them.
+        pruning: what the genomes mean.
+        selection: the selection rows, one element per fold.
+        outside: features of data that the heads should not know, ``float32 [m, F]`` per fold; None
+            without any.
+    """
+
+    genomes: np.ndarray
+    fits: Fits
+    pruning: Pruning
+    selection: tuple[Split, ...]
+    outside: tuple[np.ndarray, ...] | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Measure:
+    """An objective and how it is measured.
+
+    Attributes:
+        objective: name, direction and format.
+        of: gives ``float64 [P]``, in the objective's direction; NaN where training diverged.
+        parameters: it reads the trained parameters.
+    """
+
+    objective: Objective
+    of: Callable[[Scored], np.ndarray]
+    parameters: bool = False
+
+
+def _size(scores: Scored) -> np.ndarray:
+    # On a log scale a head without any active bit would be infinitely good.
+    return np.maximum(scores.genomes.sum(1), 1).astype(np.float64)
+
+
+def _ood(scores: Scored) -> np.ndarray:
+    from evojax_prune.objectives.ood import ood
+
+    return ood(scores)
+
+
+OBJECTIVES: dict[str, Measure] = {
+    measure.objective.name: measure
+    for measure in (
+        Measure(
+            Objective("cross-entropy", "cross-entropy (nats)", maximised=False),
+            lambda scores: scores.fits.cross_entropy["selection"],
+        ),
+        Measure(
+            Objective("accuracy", "accuracy"), lambda scores: scores.fits.accuracy["selection"]
+        ),
+        Measure(
+            Objective("size", "active bits", False, digits=".0f", noisy=False, scale="log"),
+            _size,
+        ),
+        Measure(Objective(OOD, "AUROC against other data"), _ood, parameters=True),
+    )
+}
+"""Every objective by its name."""
+
+
+def penalised(measure: Measure, penalty: float) -> Measure:
+    """The same objective, made worse by ``penalty`` for each unit of active fraction."""
+    objective = measure.objective
+    if not penalty:
+        return measure
+    sign = -penalty if objective.maximised else penalty
+    label = f"{objective.label} {'-' if sign < 0 else '+'} {penalty:g} x active fraction"
+    return Measure(
+        dataclasses.replace(objective, label=label),
+        lambda scores: measure.of(scores) + sign * scores.genomes.mean(1),
+        measure.parameters,
+    )

@@ -14,13 +14,14 @@ from evojax_prune.methods.found import Trials
 def evaluations_csv(trials: Trials) -> str:
     """The file's content.
 
-    ``genome`` is the genome's hash; an objective is empty where training diverged; ``epochs`` and
-    ``seconds`` are those of training it, summed over folds.
+    ``genome`` is the genome's hash; each objective has a column of its name, empty where training
+    diverged; ``epochs`` and ``seconds`` are those of training it, summed over folds and looks.
+    Where genomes are looked at on fresh splits, objectives are estimates, ``looks`` says out of how
+    many, and ``<objective> error`` is the standard error.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     names = [objective.name for objective in trials.objectives]
-    names = ["fitness"] if len(names) == 1 else names
     writer.writerow(
         ("evaluation", "generation", "genome", "active_fraction", *names, *trials.columns)
     )

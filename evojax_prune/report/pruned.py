@@ -28,6 +28,7 @@ class Pruned:
         baselines: other ways of pruning, if they were asked for.
         settings: the configuration as plain data.
         seconds: time of the whole run, on the clock.
+        margin: test accuracy that a pruned head may lose and still be called not worse.
     """
 
     problem: Problem
@@ -35,6 +36,7 @@ class Pruned:
     baselines: tuple[BaselineRow, ...]
     settings: dict[str, Any]
     seconds: float
+    margin: float = 0.02
 
     @functools.cached_property
     def result(self) -> Result:
@@ -50,8 +52,11 @@ class Pruned:
 
     @property
     def heads(self) -> tuple[CompactHead, ...]:
-        """The pruned head, or one per fold."""
-        return self.found.pruned.heads
+        """The pruned head, or one per fold, reading features as the backbone gives them."""
+        heads, scalings = self.found.pruned.heads, self.problem.scalings
+        return tuple(
+            head.reading_raw(scaling) for head, scaling in zip(heads, scalings, strict=True)
+        )
 
     @property
     def head(self) -> CompactHead:

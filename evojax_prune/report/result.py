@@ -9,14 +9,17 @@ from __future__ import annotations
 import json
 import math
 import platform
+from collections.abc import Sequence
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from evojax_prune.analysis.paired import Difference, accuracy_interval, paired_difference
+from evojax_prune.analysis.metrics import mean_probabilities, metrics, softmax
+from evojax_prune.analysis.paired import accuracy_interval, noninferiority, paired_difference
 from evojax_prune.core.outcome import Outcome
-from evojax_prune.report.summary import sentence
+from evojax_prune.report.summary import sentence, unfinished
 from evojax_prune.search.archive import digests, pack
 from evojax_prune.version import __version__
 
@@ -26,7 +29,7 @@ if TYPE_CHECKING:
     from evojax_prune.methods.problem import Problem
     from evojax_prune.report.pruned import Pruned
 
-SCHEMA = "evojax_prune/result/1"
+SCHEMA = "evojax_prune/result/2"
 
 
 class Part(BaseModel):
@@ -74,6 +77,42 @@ class RandomResult(HeadResult):
     masks: int = Field(description="random masks tried")
 
 
+class RankingResult(HeadResult):
+    """The best by selection of the rankings that the search started from, at the same size."""
+
+    name: str = Field(description="the ranking")
+
+
+class FinalistResult(HeadResult):
+    """A head out of which the pruned one was chosen."""
+
+    genome: str = Field(description="hash of its genome, as in evaluations.csv")
+    chosen: bool = Field(description="it is the pruned head")
+
+
+class EnsembleResult(Part):
+    """All finalists together: the mean of their probabilities."""
+
+    heads: int = Field(description="finalists")
+    test_accuracy: float = Field(description="accuracy on the test split, 0 to 1")
+    parameters: int = Field(description="parameters that are kept, in all of them")
+
+
+class MetricsResult(Part):
+    """How one head classifies the test rows; over folds, all their predictions together."""
+
+    balanced_accuracy: float = Field(description="mean recall of the classes, 0 to 1")
+    recall: dict[str, float | None] = Field(
+        description="fraction of each class's rows classified rightly; null without any rows"
+    )
+    calibration_error: float = Field(
+        description="expected calibration error of the highest probability, 15 bins, 0 to 1"
+    )
+    confusion: list[list[int]] = Field(
+        description="rows of each class (outer) taken for each class (inner)"
+    )
+
+
 class BaselineResult(Part):
     """Another way of pruning (``--compare``), trained by the final protocol; over folds, means."""
 
@@ -95,10 +134,20 @@ class ComparisonResult(Part):
     """The pruned head against the dense one on the same test rows."""
 
     difference: float = Field(description="pruned less dense test accuracy")
-    interval: tuple[float, float] = Field(description="its 95% interval")
+    interval: tuple[float, float] = Field(
+        description="its 95% interval (Bonett and Price 2012), rows taken as independent"
+    )
+    margin: float = Field(description="loss of accuracy that is accepted")
+    verdict: str = Field(
+        description="better: the interval lies above 0; not worse by more than the margin: above "
+        "-margin; worse: below 0; not known: none of these"
+    )
     p_value: float = Field(description="two-sided p value of no difference")
-    method: str = Field(description="how interval and p value were found")
-    verdict: str = Field(description="better, worse, or within (the interval)")
+    method: str = Field(description="how the p value was found")
+    dense_unfinished: bool = Field(
+        description="the dense head's training loss is above the pruned one's, so its training has "
+        "not converged"
+    )
     sentence: str = Field(description="the same in words")
 
 
@@ -106,13 +155,16 @@ class SearchResultPart(Part):
     """The search and what it cost."""
 
     strategy: str = Field(description="search strategy, or the ranking that was followed")
-    evaluations: int = Field(description="distinct genomes trained")
+    objectives: list[str] = Field(description="what was searched for")
+    evaluations: int = Field(description="heads trained by the search protocol")
+    genomes: int = Field(description="distinct genomes among them")
     generations: int = Field(description="generations of the strategy")
     cached: int = Field(description="times a known genome was asked for again, at no cost")
-    best_fitness: float = Field(description="best fitness that the search saw")
+    best_fitness: float = Field(description="best value of the first objective that was seen")
     dense_fitness: float | None = Field(
-        description="fitness of the dense head under the search protocol; null if it diverged"
+        description="the dense head's value under the search protocol; null if it diverged"
     )
+    chosen: str = Field(description="how the pruned head was chosen")
     member_epochs: int = Field(
         description="epochs trained in the search, summed over genomes and folds"
     )
@@ -135,6 +187,12 @@ class Result(Part):
     random: RandomResult = Field(description="random pruning at the same density")
     best: HeadResult = Field(description="the pruned head that was found")
     best_name: str = Field(description="what the table calls it")
+    ranking: RankingResult | None = Field(description="the best ranking, if there were any")
+    finalists: list[FinalistResult] = Field(
+        description="heads out of which the pruned one was chosen, by size"
+    )
+    ensemble: EnsembleResult | None = Field(description="all finalists together, if several")
+    metrics: dict[str, MetricsResult] = Field(description="of the dense and the best head")
     baselines: list[BaselineResult] = Field(description="other ways of pruning; with --compare")
     genome: str = Field(description="hash of the pruned head's genome, as in evaluations.csv")
     comparison: ComparisonResult = Field(description="pruned against dense on test")
@@ -151,18 +209,23 @@ class Result(Part):
 def make_result(pruned: Pruned) -> Result:
     """Every figure of a finished run."""
     problem, found = pruned.problem, pruned.found
-    difference = paired_difference(found.pruned.right, found.dense.right)
-    said = sentence(found, difference, problem.selected_on_test)
     return Result(
         config=pruned.settings,
         dataset=_dataset(problem),
         dense=HeadResult(**_figures(found.dense, found.dense)),
         random=RandomResult(**_figures(found.random, found.dense), masks=found.masks),
+        ranking=_ranking(found),
+        finalists=_finalists(found),
+        ensemble=_ensemble(problem, found.finalists),
+        metrics={
+            "dense": _metrics(problem, found.dense),
+            "best": _metrics(problem, found.pruned),
+        },
         best=HeadResult(**_figures(found.pruned, found.dense)),
         best_name=found.name,
         baselines=[_baseline(row) for row in pruned.baselines],
         genome=digests(pack(found.pruned.genome[None]))[0],
-        comparison=_comparison(difference, said),
+        comparison=_comparison(pruned),
         search=_search(found),
         selected_on_test=problem.selected_on_test,
         wall_seconds=round(pruned.seconds, 3),
@@ -191,11 +254,14 @@ def _search(found: Found) -> SearchResultPart:
     dense = float(found.dense_values[0])
     return SearchResultPart(
         strategy=found.how,
-        evaluations=len(found.trials),
+        objectives=[objective.name for objective in found.trials.objectives],
+        evaluations=effort.evaluations or len(found.trials),
+        genomes=len(found.trials),
         generations=effort.generations,
         cached=effort.cached,
         best_fitness=found.best,
         dense_fitness=None if math.isnan(dense) else dense,
+        chosen=found.chosen,
         member_epochs=int(found.trials.columns["epochs"].sum()),
         wall_seconds=round(effort.seconds, 3),
         device=report.device,
@@ -234,14 +300,66 @@ def _baseline(row: BaselineRow) -> BaselineResult:
     )
 
 
-def _comparison(difference: Difference, sentence: str) -> ComparisonResult:
+def _ranking(found: Found) -> RankingResult | None:
+    if found.ranking is None:
+        return None
+    name, outcome = found.ranking
+    return RankingResult(name=name, **_figures(outcome, found.dense))
+
+
+def _finalists(found: Found) -> list[FinalistResult]:
+    heads = sorted(found.finalists, key=lambda head: (head.parameters, -head.selection))
+    names = digests(pack(np.stack([head.genome for head in heads])))
+    return [
+        FinalistResult(genome=name, chosen=head is found.pruned, **_figures(head, found.dense))
+        for head, name in zip(heads, names, strict=True)
+    ]
+
+
+def _ensemble(problem: Problem, heads: Sequence[Outcome]) -> EnsembleResult | None:
+    if len(heads) < 2:
+        return None
+    accuracy = [
+        np.mean(
+            mean_probabilities([head.heads[fold] for head in heads], split.test.x).argmax(1)
+            == split.test.y
+        )
+        for fold, split in enumerate(problem.splits)
+    ]
+    return EnsembleResult(
+        heads=len(heads),
+        test_accuracy=float(np.mean(accuracy)),
+        parameters=sum(head.parameters for head in heads),
+    )
+
+
+def _metrics(problem: Problem, outcome: Outcome) -> MetricsResult:
+    tests = [split.test for split in problem.splits]
+    logits = [head.logits(test.x) for head, test in zip(outcome.heads, tests, strict=True)]
+    found = metrics(softmax(np.concatenate(logits)), np.concatenate([test.y for test in tests]))
+    recall = [None if math.isnan(value) else float(value) for value in found.recall]
+    return MetricsResult(
+        balanced_accuracy=found.balanced_accuracy,
+        recall=dict(zip(problem.splits[0].classes, recall, strict=True)),
+        calibration_error=found.calibration_error,
+        confusion=found.confusion.tolist(),
+    )
+
+
+def _comparison(pruned: Pruned) -> ComparisonResult:
+    problem, found = pruned.problem, pruned.found
+    both = found.pruned.right, found.dense.right
+    difference, test = noninferiority(*both, pruned.margin), paired_difference(*both)
+    mode = problem.pruning.mode.name
     return ComparisonResult(
         difference=difference.value,
         interval=(difference.low, difference.high),
-        p_value=difference.p_value,
-        method=difference.method,
+        margin=difference.margin,
         verdict=difference.verdict,
-        sentence=sentence,
+        p_value=test.p_value,
+        method=test.method,
+        dense_unfinished=unfinished(found),
+        sentence=sentence(found, difference, mode, problem.selected_on_test),
     )
 
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from rich import box
 from rich.table import Table
 
-from evojax_prune.analysis.paired import Difference
+from evojax_prune.analysis.paired import Noninferiority
+from evojax_prune.core.mode import ModeName
 
 if TYPE_CHECKING:
     from evojax_prune.methods.found import Found
@@ -15,17 +16,23 @@ if TYPE_CHECKING:
 
 SELECTED_ON_TEST = "selected on test"
 
+UNFINISHED = 0.01
+"""Training loss, nats, by which a dense head may lag behind a pruned one."""
+
 _VERDICTS = {
     "better": "So it beats the dense head.",
+    "not worse by more than the margin": "So it is not worse than the dense head by more than the "
+    "margin of {margin:g}.",
     "worse": "So it does worse than the dense head.",
-    "within": "So neither is shown to be better: the difference is within the interval.",
+    "not known": "So neither is shown to be better, and a loss above the margin of {margin:g} is "
+    "not ruled out.",
 }
 
 
 def table(result: Result) -> Table:
     """Dense, random and pruned head side by side."""
     config, data = result.config, result.dataset
-    counted = "active features" if config["mode"] == "features" else "active units"
+    counted = f"active {counted_as(config['mode'])}"
     mark = f", {SELECTED_ON_TEST}" if result.selected_on_test else ""
     lines = Table(
         title=f"{data.name}, mode {config['mode']}, {config['grain']}: "
@@ -88,18 +95,39 @@ def _accuracy(value: float | None) -> str:
     return "diverged" if value is None else f"{value:.4f}"
 
 
-def sentence(found: Found, difference: Difference, selected_on_test: bool) -> str:
-    """Whether the pruned head beat the dense one on test."""
+def sentence(
+    found: Found, difference: Noninferiority, mode: ModeName, selected_on_test: bool
+) -> str:
+    """Whether the pruned head is as good as the dense one on test."""
     pruned, dense, kind = found.pruned, found.dense, found.kind
     said = (
         f"On test the {kind} head scores {pruned.test:.4f} and the dense head {dense.test:.4f}: "
         f"{difference.value:+.4f}, 95% interval {difference.low:+.4f} to {difference.high:+.4f}. "
-        f"{_VERDICTS[difference.verdict]} The {kind} head has "
+        f"{_VERDICTS[difference.verdict].format(margin=difference.margin)} The {kind} head has "
+        f"{pruned.active_units:,} of {dense.active_units:,} {counted_as(mode)} and "
         f"{pruned.parameters / dense.parameters:.0%} of the parameters."
     )
+    if unfinished(found):
+        said += (
+            " But the dense head fits its training rows worse than the pruned one, which it "
+            "contains: its training has not converged, so raise --final-protocol.epochs."
+        )
     if selected_on_test:
         said += (
             f" But it was {SELECTED_ON_TEST}: what was chosen was chosen on these rows, so this "
             "says little about new ones."
         )
     return said
+
+
+def counted_as(mode: ModeName) -> str:
+    """What a mode's bits switch."""
+    return "features" if mode == "features" else "units"
+
+
+def unfinished(found: Found) -> bool:
+    """Whether the dense head's training cannot have converged.
+
+    It can do what any pruned head does, so a higher training loss is not its best.
+    """
+    return found.dense.loss > found.pruned.loss + UNFINISHED

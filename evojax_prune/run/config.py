@@ -6,16 +6,15 @@ of ``--help``; the groups of the methods stand in :mod:`evojax_prune.methods.opt
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from evojax_prune.core.errors import UserError
 from evojax_prune.core.mode import Grain, ModeName
 from evojax_prune.core.options import Options, metavar, suggestion
-from evojax_prune.core.protocol import PAPER
+from evojax_prune.core.scaling import Scale
 from evojax_prune.data.splitting.partition import Selection
 from evojax_prune.methods import METHODS
 from evojax_prune.methods.options import (
@@ -24,9 +23,9 @@ from evojax_prune.methods.options import (
     SensitivityOptions,
     TrainingOptions,
 )
-from evojax_prune.search.strategies import options as genetics
+from evojax_prune.objectives import OOD
+from evojax_prune.run.presets import Preset, merged, preset
 
-Preset = Literal["default", "paper"]
 UserPath = Annotated[Path, AfterValidator(Path.expanduser)]
 
 
@@ -37,7 +36,8 @@ class SourceOptions(Options):
         "default",
         description="a named set of settings; paper: search, training and selection exactly as "
         "EvoPruneDeepTL's released code has them (selection on the test split, so the result says "
-        "'selected on test'); backbone and image size stay as given",
+        "'selected on test'); holdout: the paper's training and features, and a search for "
+        "accuracy on one hold-out; backbone and image size stay as given",
     )
 
 
@@ -56,14 +56,20 @@ class DataOptions(Options):
         None, description="where TensorFlow Datasets keeps its data; its own default if not given"
     )
     selection: Selection = Field(
-        "holdout",
-        description="where the selection split comes from: holdout: a stratified part of the "
-        "training data; test-half: a stratified half of the test data, the other half stays the "
-        "test split; test: the test split itself (every table then says 'selected on test'); "
-        "kfold: fitness is the mean over the folds of the training data",
+        "resampled",
+        description="where the selection split comes from: resampled: a stratified part of the "
+        "training data, drawn anew in each generation of a search, so that no one split is "
+        "overfitted; in the end heads are trained on all training data; holdout: one stratified "
+        "part of the training data; test-half: a stratified half of the test data, the other half "
+        "stays the test split; test: the test split itself (every table then says 'selected on "
+        "test'); kfold: fitness is the mean over the folds of the training data",
     )
-    selection_fraction: float = Field(
-        0.2, gt=0, lt=1, description="part of the training data held out for selection"
+    selection_fraction: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="part of the training data held out for selection; a third where it is "
+        "resampled, else 0.2 if not given",
     )
     test_fraction: float | None = Field(
         None,
@@ -81,6 +87,12 @@ class DataOptions(Options):
     )
     allow_group_overlap: bool = Field(
         False, description="go on although the given train and test folders share groups"
+    )
+    ood: str | None = Field(
+        None,
+        description="other data that a head should not take for its own, in any form that "
+        "--dataset takes; of --objectives ood",
+        json_schema_extra=metavar("NAME|DIR|FILE.npz"),
     )
     skip_unreadable: bool = Field(
         False, description="leave out files that are not images instead of stopping"
@@ -126,6 +138,11 @@ class HeadOptions(Options):
         description="what one bit switches: a unit (or feature), or one weight of the sparse "
         "layers",
     )
+    scale: Scale = Field(
+        "standard",
+        description="what is done to the features before a head sees them: standard: mean 0 and "
+        "variance 1 over the training rows; l2: each row of length 1; none",
+    )
     hidden: tuple[Annotated[int, Field(ge=1, le=2**16)], ...] | None = Field(
         None, description="units of each hidden layer; 512 if not given, 512 512 for fc1, fc2, both"
     )
@@ -139,6 +156,13 @@ class MethodOptions(Options):
         description="search: a genetic search over masks; sensitivity: keep what the dense head's "
         "outputs depend on most, by p-norms of its local sensitivities, without a search",
         json_schema_extra=metavar("NAME"),
+    )
+    margin: float = Field(
+        0.02,
+        ge=0,
+        lt=1,
+        description="test accuracy that a pruned head may lose and still be called not worse than "
+        "the dense one",
     )
     method_options: Assignments | None = Field(
         None,
@@ -196,6 +220,7 @@ class RunConfig(
             )
         self._check_method()
         self._refuse_sensitivities_of_connections()
+        self._check_other_data()
         self._refuse_what_nothing_reads()
         return self
 
@@ -220,12 +245,21 @@ class RunConfig(
         self.options()
 
     def _refuse_sensitivities_of_connections(self) -> None:
-        guided = self.method == "search" and (self.init == "sensitivity" or self.mutation_bias > 0)
+        guided = self.method == "search" and (
+            self.init == "sensitivity" or (self.init == "random" and self.mutation_bias)
+        )
         if self.grain == "connections" and (guided or self.method == "sensitivity"):
             raise ValueError(
                 "sensitivities rank features and units, not single weights: choose --grain "
                 "neurons, or leave out --method sensitivity, --init sensitivity and --mutation-bias"
             )
+
+    def _check_other_data(self) -> None:
+        wanted = self.method == "search" and OOD in self.objectives
+        if wanted and self.ood is None:
+            raise ValueError("--objectives ood needs other data: name it by --ood, or drop ood")
+        if self.ood is not None and not wanted:
+            raise ValueError("--ood does nothing without --objectives ood: add it, or drop --ood")
 
     def _refuse_what_nothing_reads(self) -> None:
         read = METHODS[self.method].options.model_fields
@@ -236,6 +270,8 @@ class RunConfig(
         }
         unread |= {
             "--init sensitivity": ["sharpness"] if self.init == "random" else [],
+            "several --objectives": ["choice"] if len(self.objectives) == 1 else [],
+            "a single objective": ["size_penalty"] if len(self.objectives) > 1 else [],
             "--compare": [] if self.compare else ["compare_fractions"],
         }
         for needed, names in unread.items():
@@ -254,6 +290,8 @@ class RunConfig(
         settings = self.model_dump(mode="json", exclude=set(OutputOptions.model_fields))
         if Path(self.dataset).expanduser().exists():
             settings["dataset"] = str(Path(self.dataset).expanduser().resolve())
+        if self.ood is not None and Path(self.ood).expanduser().exists():
+            settings["ood"] = str(Path(self.ood).expanduser().resolve())
         for name in ("data_dir", "backbone_weights"):
             if settings[name] is not None:
                 settings[name] = str(Path(settings[name]).resolve())
@@ -272,41 +310,6 @@ GROUPS: tuple[type[Options], ...] = (
     OutputOptions,
 )
 """The groups in the order of ``--help``."""
-
-
-def merged(*layers: dict[str, Any]) -> dict[str, Any]:
-    """Nested settings laid over one another; the later layer wins."""
-    result: dict[str, Any] = {}
-    for layer in layers:
-        for key, value in layer.items():
-            old: Any = result.get(key)
-            nested = isinstance(old, dict) and isinstance(value, dict)
-            result[key] = merged(old, value) if nested else value
-    return result
-
-
-def preset(given: dict[str, Any]) -> dict[str, Any]:
-    """The settings that a named protocol stands for.
-
-    Args:
-        given: settings; ``protocol``, ``mode`` and ``method`` of them decide.
-    """
-    if given.get("protocol", "default") != "paper":
-        return {}
-    training = {
-        "selection": "test",
-        "search_protocol": dataclasses.asdict(PAPER),
-        "final_protocol": dataclasses.asdict(PAPER),
-    }
-    if given.get("method", "search") != "search":
-        return training
-    return training | {
-        "strategy": "steady-state",
-        "evaluations": 300 if given.get("mode") == "both" else 200,
-        "fitness": "accuracy",
-        "finalists": 1,
-        **genetics.PAPER,
-    }
 
 
 def validated(settings: dict[str, Any]) -> RunConfig:

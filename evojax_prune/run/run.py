@@ -17,7 +17,7 @@ from evojax_prune.core.mode import MODES
 from evojax_prune.core.options import Options
 from evojax_prune.core.pruning import Pruning
 from evojax_prune.core.splits import FeatureSplits
-from evojax_prune.data import FeatureTable, make_splits
+from evojax_prune.data import FeatureTable, make_splits, scale_splits
 from evojax_prune.engine import ENGINES, optimizer_names
 from evojax_prune.features import load_table
 from evojax_prune.methods import METHODS, Method
@@ -29,6 +29,9 @@ from evojax_prune.report.writers import Writer, settings_text, write_results
 from evojax_prune.run.config import RunConfig, validated
 from evojax_prune.run.settings_file import load_settings
 from evojax_prune.run.store import PartialFolder
+
+OUTSIDE_ROWS = 2000
+"""Most rows of other data that are looked at."""
 
 
 class Store(Protocol):
@@ -63,6 +66,7 @@ class Run:
         store: keeps the journal.
         compare: active fractions among which other ways of pruning are tried; None tries none.
         settings: plain data that the result is to name as its configuration.
+        margin: test accuracy that a pruned head may lose and still be called not worse.
     """
 
     problem: Problem
@@ -72,6 +76,7 @@ class Run:
     store: Store = dataclasses.field(default_factory=Nothing)
     compare: tuple[float, ...] | None = None
     settings: dict[str, Any] = dataclasses.field(default_factory=dict)
+    margin: float = 0.02
 
     def __call__(self) -> Pruned:
         """Find a pruned head and train what it is compared with.
@@ -84,7 +89,7 @@ class Run:
         found = self.method.load()(self.problem, self.options, session)
         rows = self._baselines(found)
         seconds = time.monotonic() - started
-        return Pruned(self.problem, found, tuple(rows), self.settings, seconds)
+        return Pruned(self.problem, found, tuple(rows), self.settings, seconds, self.margin)
 
     def _baselines(self, found: Found) -> list[baselines.BaselineRow]:
         """Other ways of pruning, on the terms of the head that was found."""
@@ -202,6 +207,7 @@ def _run(config: RunConfig, problem: Problem, observer: Observer, store: Store) 
         store,
         config.compare_fractions if config.compare else None,
         config.repeatable(),
+        config.margin,
     )
 
 
@@ -223,8 +229,18 @@ def load_problem(config: RunConfig, observer: Observer | None = None) -> Problem
         UserError: unknown names, data that cannot be used, splits that cannot be cut.
     """
     check_names(config)
-    table = load_table(
-        config.dataset,
+    problem = make_problem(config, _table(config, config.dataset, observer))
+    if config.ood is not None:
+        other = _table(config, config.ood, observer)
+        problem = dataclasses.replace(problem, outside=_outside(problem, other))
+    if observer is not None:
+        observer.note(problem.describe())
+    return problem
+
+
+def _table(config: RunConfig, dataset: str, observer: Observer | None) -> FeatureTable:
+    return load_table(
+        dataset,
         data_dir=config.data_dir,
         backbone=config.backbone,
         backbone_weights=config.backbone_weights,
@@ -234,10 +250,22 @@ def load_problem(config: RunConfig, observer: Observer | None = None) -> Problem
         extraction_batch=config.extraction_batch,
         progress=observer is not None,
     )
-    problem = make_problem(config, table)
-    if observer is not None:
-        observer.note(problem.describe())
-    return problem
+
+
+def _outside(problem: Problem, other: FeatureTable) -> tuple[np.ndarray, ...]:
+    """Features of other data, scaled as the heads of each fold expect it.
+
+    Raises:
+        UserError: they are of another backbone.
+    """
+    rows = next(iter(other.x.values()))
+    if rows.shape[1] != problem.pruning.spec.features:
+        raise UserError(
+            f"--ood has {rows.shape[1]} features and the data set "
+            f"{problem.pruning.spec.features}: expected features of the same backbone"
+        )
+    rows = rows[np.linspace(0, len(rows) - 1, min(len(rows), OUTSIDE_ROWS)).astype(np.int64)]
+    return tuple(scaling.apply(rows) for scaling in problem.scalings)
 
 
 def check_names(config: RunConfig) -> None:
@@ -265,10 +293,13 @@ def make_problem(config: RunConfig, table: FeatureTable) -> Problem:
     Raises:
         UserError: splits that cannot be cut, or fewer hidden layers than the mode prunes.
     """
+    fraction = config.selection_fraction
+    if fraction is None:
+        fraction = 1 / 3 if config.selection == "resampled" else 0.2
     splits = make_splits(
         table,
         selection=config.selection,
-        selection_fraction=config.selection_fraction,
+        selection_fraction=fraction,
         test_fraction=config.test_fraction,
         folds=config.folds,
         seed=config.seed,
@@ -279,5 +310,13 @@ def make_problem(config: RunConfig, table: FeatureTable) -> Problem:
         spec = head_spec(config.mode, features, len(table.classes), config.hidden)
     except ValueError as error:
         raise UserError(f"--hidden does not suit: {error}") from None
-    pruning = Pruning(spec, MODES[config.mode], config.grain)
-    return Problem(table.name, table.version, table.source, splits, pruning, config)
+    scaled = [scale_splits(split, config.scale) for split in splits]
+    return Problem(
+        table.name,
+        table.version,
+        table.source,
+        [split for split, _ in scaled],
+        Pruning(spec, MODES[config.mode], config.grain),
+        config,
+        [scaling for _, scaling in scaled],
+    )

@@ -21,13 +21,15 @@ from evojax_prune.search.strategies.registry import STRATEGIES, available, make_
 
 if TYPE_CHECKING:
     from evojax_prune.search.loop import run_search
-    from evojax_prune.search.result import Evaluation, GenerationInfo, SearchResult
+    from evojax_prune.search.result import Evaluation, GenerationInfo, SearchResult, consensus
     from evojax_prune.search.selection import Best, Front, Selection, selection_of
     from evojax_prune.search.strategies.generational import GenerationalGA
+    from evojax_prune.search.strategies.nsga2 import NSGA2
     from evojax_prune.search.strategies.steady_state import SteadyStateGA
     from evojax_prune.search.strategies.strategy import Strategy
 
 __all__ = [
+    "NSGA2",
     "PAPER",
     "STRATEGIES",
     "Best",
@@ -45,6 +47,7 @@ __all__ = [
     "Strategy",
     "StrategyOptions",
     "available",
+    "consensus",
     "make_strategy",
     "run_search",
     "selection_of",
@@ -56,10 +59,12 @@ _HOMES = {
     "Front": "selection",
     "GenerationInfo": "result",
     "GenerationalGA": "strategies.generational",
+    "NSGA2": "strategies.nsga2",
     "SearchResult": "result",
     "Selection": "selection",
     "SteadyStateGA": "strategies.steady_state",
     "Strategy": "strategies.strategy",
+    "consensus": "result",
     "run_search": "loop",
     "selection_of": "selection",
 }

@@ -47,8 +47,8 @@ class Rows:
 class Archive:
     """Evaluated genomes in order, with their values, generation and further columns.
 
-    Genomes are kept packed, eight bits per byte, in one block per batch: a search over a million
-    connections would not fit otherwise.
+    Genomes are kept packed, eight bits per byte: a search over a million connections would not fit
+    otherwise.
 
     Attributes:
         genome_length: bits G.
@@ -58,7 +58,8 @@ class Archive:
     def __init__(self, genome_length: int, objectives: int):
         self.genome_length = genome_length
         self.entries: dict[str, int] = {}
-        self._packed: list[np.ndarray] = [np.empty((0, -(-genome_length // 8)), np.uint8)]
+        self._names: list[str] = []
+        self._packed = Rows(np.uint8, -(-genome_length // 8))
         self._active = Rows(np.int64)
         self._values = Rows(np.float64, objectives)
         self._generation = Rows(np.int64)
@@ -76,6 +77,19 @@ class Archive:
     def active(self) -> np.ndarray:
         """Active bits ``int64 [E]``."""
         return self._active.array
+
+    def names(self, places: np.ndarray) -> list[str]:
+        """Digests of genomes by their places."""
+        return [self._names[place] for place in places]
+
+    def genomes(self, places: np.ndarray) -> np.ndarray:
+        """Genomes ``bool [n, G]`` by their places."""
+        packed = self._packed.array[places]
+        return np.unpackbits(packed, axis=1, count=self.genome_length).astype(bool)
+
+    def set_values(self, values: np.ndarray) -> None:
+        """Replace all values, ``float64 [E, M]``: more is known by now."""
+        self._values.array[:] = values
 
     def find(self, names: list[str]) -> np.ndarray:
         """Places ``int64 [n]`` of genomes by their digests; -1 for those that are not here."""
@@ -99,7 +113,8 @@ class Archive:
                 f"before it gave {sorted(self._columns)}"
             )
         self.entries.update(zip(names, range(len(self), len(self) + len(names)), strict=True))
-        self._packed.append(packed)
+        self._names += names
+        self._packed.extend(packed)
         self._active.extend(np.bitwise_count(packed).sum(1, dtype=np.int64))
         self._values.extend(evaluation.values)
         self._generation.extend(np.full(len(names), generation))
@@ -110,8 +125,8 @@ class Archive:
         """The fields of a :class:`~evojax_prune.search.result.SearchResult` that are kept here."""
         return {
             "genome_length": self.genome_length,
-            "packed": np.concatenate(self._packed),
-            "hashes": tuple(self.entries),
+            "packed": self._packed.array.copy(),
+            "hashes": tuple(self._names),
             "active": self.active.copy(),
             "values": self.values.copy(),
             "generation": self._generation.array.copy(),

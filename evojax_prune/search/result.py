@@ -89,6 +89,7 @@ class SearchResult:
         generations: generations told to the strategy, the first population included.
         stopped: why the search ended, a sentence for the user.
         exhausted: whether the whole budget was used.
+        evaluations: how many were made: E, or more where genomes are looked at again.
     """
 
     objectives: tuple[Objective, ...]
@@ -104,6 +105,7 @@ class SearchResult:
     generations: int
     stopped: str
     exhausted: bool
+    evaluations: int
 
     def __len__(self) -> int:
         return len(self.values)
@@ -147,3 +149,20 @@ class SearchResult:
     def top(self, k: int) -> np.ndarray:
         """Indices ``int64 [min(k, E)]`` of the best genomes, best first; failed ones come last."""
         return self.selection.order(self.values, self.active)[:k]
+
+
+def consensus(population: np.ndarray, active: int, scores: np.ndarray | None = None) -> np.ndarray:
+    """The bits that are active in most members, ``bool [G]``, exactly ``active`` of them.
+
+    Of equally frequent bits the one of the higher score comes first, then the lower index.
+
+    Args:
+        population: ``bool [P, G]``.
+        active: at most G.
+        scores: ``float64 [G]``, or None.
+    """
+    frequency = population.mean(0)
+    ties = np.zeros(len(frequency)) if scores is None else -scores
+    genome = np.zeros(len(frequency), bool)
+    genome[np.lexsort((ties, -frequency))[:active]] = True
+    return genome

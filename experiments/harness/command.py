@@ -19,6 +19,9 @@ from experiments.harness.runs import WHOLE, Run, Variant, find_or_run
 MODES = ("fc1", "fc2", "both", "features")
 """Prune modes in the paper's order."""
 
+PROTOCOL = ("--protocol", "holdout")
+"""What the experiments start from: the paper's training, on features as they are."""
+
 HOME = Path("runs/experiments")
 
 OWN = ("--mode", "--seed", "--output", "--overwrite")
@@ -43,7 +46,8 @@ class Experiment:
 
     def config(self, mode: str, seed: int, *more: str) -> RunConfig:
         """The configuration of one run; ``more`` are further flags of the main command."""
-        return cli.parse([*self.words, "--mode", mode, "--seed", str(seed), *more])
+        words = self.words if "--protocol" in self.words else (*PROTOCOL, *self.words)
+        return cli.parse([*words, "--mode", mode, "--seed", str(seed), *more])
 
     def run(self, mode: str, seed: int, *more: str, variant: Variant = WHOLE) -> Run:
         """One finished run."""

@@ -18,7 +18,7 @@ from evojax_prune.core.mode import ModeName
 from evojax_prune.core.protocol import PAPER, Protocol
 from evojax_prune.core.ranking import REDUCTION_LEVELS
 from evojax_prune.data.splitting.partition import Selection
-from evojax_prune.run.config import merged
+from evojax_prune.run.presets import merged
 
 Baseline = Literal[
     "weights", "activation-mean", "activation-variance", "gradient-input", "random", "highest"

@@ -297,13 +297,6 @@ def _check_protocol(protocol: Protocol) -> None:
             "the native kernel trains by plain SGD without input noise,"
             f" not by optimizer {protocol.optimizer!r} with noise {protocol.input_noise}"
         )
-    if not 0.0 <= protocol.momentum < 1.0 or protocol.batch_size < 1:
-        raise ValueError(
-            f"momentum {protocol.momentum} must be in [0, 1)"
-            f" and batch size {protocol.batch_size} at least 1"
-        )
-    if not 0.0 <= protocol.label_smoothing < 1.0:
-        raise ValueError(f"label smoothing {protocol.label_smoothing} must be in [0, 1)")
 
 
 def _check_arrays(

@@ -11,7 +11,9 @@ ROUNDS = 16
 """Attempts at making a child new; only a genome of very few bits needs more than one or two."""
 
 
-def replace_duplicates(key: jax.Array, children: jax.Array, population: jax.Array) -> jax.Array:
+def replace_duplicates(
+    key: jax.Array, children: jax.Array, population: jax.Array, keep_size: bool = False
+) -> jax.Array:
     """Flip random bits of each child that equals a member or an earlier child until none does.
 
     Copies tell the search nothing and crowd out diversity. Rows are compared by 64-bit hashes: the
@@ -22,6 +24,7 @@ def replace_duplicates(key: jax.Array, children: jax.Array, population: jax.Arra
         key: for the hash and the flips.
         children: ``bool [C, G]``.
         population: ``bool [P, G]``.
+        keep_size: with each bit, also flip the next one of the other kind.
 
     Returns:
         ``bool [C, G]``; after :data:`ROUNDS` attempts duplicates are let through.
@@ -42,10 +45,24 @@ def replace_duplicates(key: jax.Array, children: jax.Array, population: jax.Arra
         attempt, children, copies = carry
         place = rows, points[attempt]
         changed = children.at[place].set(children[place] ^ copies)
+        if keep_size:
+            partners = rows, _partners(children, points[attempt])
+            unlike = children[partners] != children[place]
+            changed = changed.at[partners].set(children[partners] ^ (copies & unlike))
         return attempt + 1, changed, _copies(_hashes(changed, weights), known)
 
     start = jnp.int32(0), children, _copies(_hashes(children, weights), known)
     return jax.lax.while_loop(wanted, flip, start)[1]
+
+
+def _partners(genomes: jax.Array, points: jax.Array) -> jax.Array:
+    """For a bit of each genome ``bool [n, G]``, the next one after it that differs; cyclic."""
+
+    def partner(genome: jax.Array, point: jax.Array) -> jax.Array:
+        unlike = jnp.roll(genome != genome[point], -point)
+        return (point + jnp.argmax(unlike)) % len(genome)
+
+    return jax.vmap(partner)(genomes, points)
 
 
 def _hashes(genomes: jax.Array, weights: jax.Array) -> jax.Array:
@@ -59,6 +76,9 @@ def _hashes(genomes: jax.Array, weights: jax.Array) -> jax.Array:
 
 def _copies(hashes: jax.Array, known: jax.Array) -> jax.Array:
     """Which children ``bool [C]`` equal a member or an earlier child."""
-    of_member = jnp.any(jnp.all(hashes[:, None] == known[None], axis=-1), axis=1)
-    same = jnp.all(hashes[:, None] == hashes[None], axis=-1)
-    return of_member | jnp.any(jnp.tril(same, -1), axis=1)
+    everyone = jnp.concatenate([known, hashes])
+    order = jnp.lexsort((everyone[:, 1], everyone[:, 0]))  # stable: members, then earlier children
+    ordered = everyone[order]
+    same = jnp.all(ordered[1:] == ordered[:-1], axis=1)
+    copies = jnp.zeros(len(everyone), bool).at[order[1:]].set(same)
+    return copies[len(known) :]

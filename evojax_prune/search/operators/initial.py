@@ -65,13 +65,26 @@ class InitialGenomes:
 
 def exactly(key: jax.Array, length: int, ones: jax.Array) -> jax.Array:
     """``bool [length]`` with exactly so many ones, every such genome equally likely."""
-    words = jax.random.bits(key, (length,), jnp.uint32)
-    threshold = _kth_smallest(words, ones)
-    below = words < threshold
-    level = words == threshold
+    return some_of(key, jnp.ones(length, bool), ones)
+
+
+def some_of(key: jax.Array, bits: jax.Array, count: jax.Array) -> jax.Array:
+    """Exactly ``count`` of the true ``bits bool [G]``, every choice equally likely.
+
+    ``count`` is at most the number of true bits.
+    """
+    words = jnp.where(bits, jax.random.bits(key, bits.shape, jnp.uint32), jnp.uint32(2**32 - 1))
+    return lowest(words, bits, count)
+
+
+def lowest(words: jax.Array, bits: jax.Array, count: jax.Array) -> jax.Array:
+    """The ``count`` true ``bits bool [G]`` of the lowest ``words uint32 [G]``; ties: the first."""
+    threshold = _kth_smallest(words, count)
+    below = bits & (words < threshold)
+    level = bits & (words == threshold)
     # Several words may equal the threshold in a genome of millions: the first are taken.
-    missing = ones - jnp.sum(below, dtype=jnp.int32)
-    return below | (level & (jnp.cumsum(level, dtype=jnp.int32) <= missing))
+    missing = count - jnp.sum(below, dtype=jnp.int32)
+    return (below | (level & (jnp.cumsum(level, dtype=jnp.int32) <= missing))) & (count > 0)
 
 
 def _kth_smallest(words: jax.Array, k: jax.Array) -> jax.Array:

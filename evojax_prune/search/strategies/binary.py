@@ -1,4 +1,4 @@
-"""What both binary genetic algorithms share: state, breeding, and which member is the best."""
+"""What the binary genetic algorithms share: state, breeding, and which member is the best."""
 
 from __future__ import annotations
 
@@ -25,7 +25,13 @@ from evojax_prune.search.operators.parents import (
     roulette,
     tournament,
 )
-from evojax_prune.search.strategies.options import GeneticOptions, MutationKind, ParentsKind
+from evojax_prune.search.operators.sized import SwapMutation, sized
+from evojax_prune.search.strategies.options import (
+    CrossoverKind,
+    GeneticOptions,
+    MutationKind,
+    ParentsKind,
+)
 from evojax_prune.search.strategies.registry import Plan
 
 
@@ -135,7 +141,7 @@ class BinaryGA(PopulationBasedAlgorithm):
     ) -> BitState:
         """Start from an evaluated population ``bool [P, G]`` and its fitness ``float32 [P]``."""
         state = self._init(key, params)
-        return self._settle(state, population, _failures_last(fitness))
+        return self._settle(state, population, failures_last(fitness))
 
     def _init(self, key: jax.Array, params: BitParams) -> BitState:
         return BitState(
@@ -150,7 +156,7 @@ class BinaryGA(PopulationBasedAlgorithm):
     def _ask(
         self, key: jax.Array, state: BitState, params: BitParams
     ) -> tuple[jax.Array, BitState]:
-        rank = ranks(state.fitness, state.active)
+        rank = self._ranks(state)
 
         def breed(keys: jax.Array) -> jax.Array:
             key_parents, key_crossover, key_mutation = keys
@@ -162,8 +168,12 @@ class BinaryGA(PopulationBasedAlgorithm):
         children = map_rows(breed, jax.random.split(key, (pairs, 3)), 2 * self.num_dims)
         return children.reshape(2 * pairs, self.num_dims)[: self.children], state
 
+    def _ranks(self, state: BitState) -> jax.Array:
+        """Place ``int32 [P]`` of each member; 0 is the best."""
+        return ranks(state.fitness, state.active)
+
     def _postprocess_fitness(self, raw_fitness: jax.Array, fitness: jax.Array) -> jax.Array:
-        return _failures_last(fitness)
+        return failures_last(fitness)
 
     def _settle(self, state: BitState, population: jax.Array, fitness: jax.Array) -> BitState:
         """The state with a new population; its best member is the best so far."""
@@ -182,11 +192,20 @@ class BinaryGA(PopulationBasedAlgorithm):
         return self._unravel_solution(state.best_solution)
 
 
-def _failures_last(fitness: jax.Array) -> jax.Array:
+def failures_last(fitness: jax.Array) -> jax.Array:
+    """``float32``, +inf where the evaluation failed."""
     return jnp.where(jnp.isnan(fitness), jnp.inf, fitness).astype(jnp.float32)
 
 
-def resolved(plan: Plan, *, children: int, parents: ParentsKind, mutation: MutationKind) -> Plan:
+def resolved(
+    plan: Plan,
+    *,
+    children: int,
+    parents: ParentsKind,
+    mutation: MutationKind,
+    crossover: CrossoverKind = "uniform",
+    bias: float = 0.0,
+) -> Plan:
     """The plan of a genetic algorithm, with its own defaults for what is not given.
 
     Raises:
@@ -197,6 +216,8 @@ def resolved(plan: Plan, *, children: int, parents: ParentsKind, mutation: Mutat
         "children": given.children or children,
         "parents": given.parents or parents,
         "mutation": given.mutation or mutation,
+        "crossover": given.crossover or crossover,
+        "mutation_bias": bias if given.mutation_bias is None else given.mutation_bias,
     }
     chosen["mutation_rate"] = given.rate(chosen["mutation"], plan.genome_length)
     size = GeneticOptions.model_fields["tournament_size"].default
@@ -216,13 +237,15 @@ def operators(plan: Plan) -> dict[str, Any]:
         "roulette": roulette,
         "tournament": tournament(options.tournament_size),
     }
-    mutation = CoinMutation if options.mutation == "coin" else BitMutation
-    crossover = crossovers.uniform if options.crossover == "uniform" else crossovers.one_point
+    mutations = {"coin": CoinMutation, "per-bit": BitMutation, "swap": SwapMutation}
+    crossover = {"uniform": crossovers.uniform, "one-point": crossovers.one_point, "sized": sized}
     return {
         "population_size": options.population,
         "solution": jnp.zeros(plan.genome_length, bool),
         "children": options.children,
         "parents": parents[str(options.parents)],
-        "crossover": crossover,
-        "mutation": mutation(float(options.mutation_rate or 0.0), options.mutation_bias),
+        "crossover": crossover[str(options.crossover)],
+        "mutation": mutations[str(options.mutation)](
+            float(options.mutation_rate or 0.0), float(options.mutation_bias or 0.0)
+        ),
     }

@@ -12,23 +12,30 @@ from pydantic import BeforeValidator, Field, ValidationInfo, model_validator
 
 from evojax_prune.core.options import Options, Unit, metavar
 
-InitialBits = Literal["random", "scores"]
+InitialBits = Literal["random", "scores", "ranked"]
 """Where the bits of first genomes come from."""
 
 ParentsKind = Literal["nam", "roulette", "tournament"]
 """How a genetic algorithm chooses a pair of parents; ``nam``: negative assortative mating."""
 
-CrossoverKind = Literal["uniform", "one-point"]
-"""How a genetic algorithm mixes the bits of a pair."""
+CrossoverKind = Literal["uniform", "one-point", "sized"]
+"""How a genetic algorithm mixes the bits of a pair; ``sized``: children keep sizes in between."""
 
-MutationKind = Literal["coin", "per-bit"]
-"""How a genetic algorithm flips bits of a child: one bit or none, or each bit by itself."""
+MutationKind = Literal["coin", "per-bit", "swap"]
+"""How a genetic algorithm flips bits of a child: one bit or none, each bit by itself, or active
+ones against as many inactive ones."""
 
 COIN = 0.07
 """Probability of the reference's mutation coin."""
 
 FLIPS = 3.0
-"""Bits that the per-bit mutation flips in a child on average (DESIGN, "Cheap fidelity")."""
+"""Bits that the per-bit mutation flips in a child on average."""
+
+SWAPPED = 0.02
+"""Part of the active bits that the swap mutation exchanges on average, and at least one bit."""
+
+BIAS = 8.0
+"""Bias of the swap mutation of a search that starts from rankings."""
 
 LARGEST = 10**6
 """Largest population; a typing error should not fill the memory."""
@@ -58,14 +65,14 @@ class StrategyOptions(Options):
     population: int = Field(30, ge=2, le=LARGEST, description="genomes in the population")
     density: Annotated[tuple[Unit, Unit], BeforeValidator(_both)] = Field(
         (0.0, 1.0),
-        description="each initial genome's active fraction is drawn uniformly between these two; "
-        "twice the same number fixes it",
+        description="each initial genome's active fraction is drawn uniformly between these two "
+        "(on a log scale where it starts from rankings); twice the same number fixes it",
         json_schema_extra=metavar("LOW HIGH"),
     )
     init: InitialBits = Field(
         "random",
-        description="first genomes: random bits, or bits drawn with probabilities that rise with "
-        "their scores, each genome by one of the rankings",
+        description="first genomes: random bits; bits drawn with probabilities that rise with "
+        "their scores, each genome by one of the rankings; ranked: the best bits of one of them",
     )
     sharpness: float = Field(
         6.0,
@@ -78,7 +85,7 @@ class StrategyOptions(Options):
     @property
     def guided(self) -> bool:
         """Whether the strategy follows rankings of the bits."""
-        return self.init == "scores"
+        return self.init != "random"
 
     @model_validator(mode="after")
     def _lower_density_first(self) -> Self:
@@ -95,45 +102,52 @@ class GeneticOptions(StrategyOptions):
         None,
         ge=2,
         le=LARGEST,
-        description="genomes bred per generation (generational, steady-state); if not given half "
-        "the population, and 2 for steady-state",
+        description="genomes bred per generation; if not given half the population, 2 for "
+        "steady-state, and as many as the population for nsga2",
     )
     parents: ParentsKind | None = Field(
         None,
-        description="how parents are chosen (generational, steady-state); nam: negative "
-        "assortative mating; if not given tournament, and nam for steady-state",
+        description="how parents are chosen; nam: negative assortative mating; if not given "
+        "tournament, and nam for steady-state",
     )
     tournament_size: int = Field(2, ge=1, le=LARGEST, description="genomes in a tournament")
-    crossover: CrossoverKind = Field(
-        "uniform", description="of two parents (generational, steady-state)"
+    crossover: CrossoverKind | None = Field(
+        None,
+        description="of two parents; sized: children keep what both agree on, and sizes between "
+        "theirs; if not given sized for nsga2, else uniform",
     )
     mutation: MutationKind | None = Field(
         None,
-        description="coin: one bit of a child flips or none; per-bit: each bit by itself "
-        "(generational, steady-state); if not given per-bit, and coin for steady-state",
+        description="coin: one bit of a child flips or none; per-bit: each bit by itself; "
+        "swap: active bits are exchanged for inactive ones; if not given swap for nsga2, coin for "
+        "steady-state, else per-bit",
     )
     mutation_rate: Unit | None = Field(
         None,
-        description="probability of the coin, 0.07 if not given, or of each bit, 3 / genome length",
+        description="probability of the coin, 0.07 if not given, or of each bit, 3 / genome "
+        "length, or part of the active bits that is swapped, 0.02 and at least one",
     )
-    mutation_bias: float = Field(
-        0.0,
+    mutation_bias: float | None = Field(
+        None,
         ge=0,
         le=20,
         description="how much mutation follows the scores: with b, the active bit of the lowest "
         "score is e^(2b) times as likely to be switched off as that of the highest, and inactive "
-        "bits the other way round (generational, steady-state); 0: not at all",
+        "bits the other way round; swap draws the bits that it switches on so, with b logits; "
+        "0: not at all; if not given 8 for nsga2 that starts from rankings, else 0",
     )
 
     @property
     def guided(self) -> bool:
         """Whether the strategy follows rankings of the bits."""
-        return super().guided or self.mutation_bias > 0
+        return super().guided or bool(self.mutation_bias)
 
     def rate(self, mutation: MutationKind, genome_length: int) -> float:
         """The mutation rate, or its default: the coin's probability, or each bit's."""
         if self.mutation_rate is not None:
             return self.mutation_rate
+        if mutation == "swap":
+            return SWAPPED
         return COIN if mutation == "coin" else min(0.5, FLIPS / genome_length)
 
 

@@ -68,6 +68,7 @@ def _later(module: str) -> Callable[[Plan], Strategy]:
 
 
 STRATEGIES: dict[str, Entry] = {
+    "nsga2": Entry(GeneticOptions, _later("nsga2")),
     "generational": Entry(GeneticOptions, _later("generational")),
     "steady-state": Entry(SteadyStateOptions, _later("steady_state")),
     **{name: Entry(LogitOptions, _later("logits")) for name in EVOSAX},
@@ -138,7 +139,7 @@ def _options(name: str, entry: Entry, given: StrategyOptions) -> StrategyOptions
         readers = [n for n, e in STRATEGIES.items() if e.options.model_fields.keys() >= {*foreign}]
         choice = f"leave it out, or choose {_few(readers)}" if readers else "leave them out"
         raise UserError(f"strategy {name} has no {' and no '.join(foreign)}: {choice}")
-    if given.init == "random" and given.sharpness != fields["sharpness"].default:
+    if given.init != "scores" and given.sharpness != fields["sharpness"].default:
         raise UserError("sharpness does nothing without init scores: add it, or drop sharpness")
     try:
         return entry.options(**{field: getattr(given, field) for field in own if field in fields})

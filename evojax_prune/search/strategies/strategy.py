@@ -13,6 +13,7 @@ from evosax.algorithms.base import EvolutionaryAlgorithm
 from evosax.algorithms.population_based.base import PopulationBasedAlgorithm
 
 from evojax_prune.search.operators.initial import InitialGenomes
+from evojax_prune.search.operators.sized import RankedGenomes
 from evojax_prune.search.strategies.registry import STRATEGIES, Plan
 
 
@@ -67,6 +68,13 @@ class Strategy(abc.ABC):
             state: as asked.
         """
 
+    def reassess(self, costs: np.ndarray, state: Any) -> Any:
+        """The state with new costs ``float64 [P, M]`` of the population, which was looked at again.
+
+        A strategy that keeps no population has nothing to change.
+        """
+        return state
+
     @abc.abstractmethod
     def population(self, state: Any) -> np.ndarray | None:
         """The genomes ``bool [P, G]`` that live on; None if the strategy keeps no population."""
@@ -88,7 +96,9 @@ class BitStrategy(Strategy):
             initial: draws the first population; as the plan's options say if not given.
         """
         super().__init__(plan, algorithm)
-        first = initial or first_genomes(plan)
+        first: InitialGenomes | RankedGenomes = initial or first_genomes(plan)
+        if initial is None and plan.options.init == "ranked":
+            first = RankedGenomes(plan.genome_length, plan.options.density)
         guide = None if plan.guide is None else jnp.asarray(plan.guide)
         self._params = algorithm.default_params.replace(guide=guide)
         self._first = jax.jit(lambda key: first.population(key, algorithm.population_size, guide))
@@ -108,6 +118,10 @@ class BitStrategy(Strategy):
             return self.algorithm.init(key, bits, fitness, self._params)
         return self.algorithm.tell(key, bits, fitness, state, self._params)[0]
 
+    def reassess(self, costs: np.ndarray, state: Any) -> Any:
+        """See :class:`Strategy`."""
+        return state.replace(fitness=self._fitness(costs))
+
     def population(self, state: Any) -> np.ndarray:
         """See :class:`Strategy`."""
         return np.asarray(state.population)
@@ -118,7 +132,7 @@ class BitStrategy(Strategy):
 
 
 def first_genomes(plan: Plan) -> InitialGenomes:
-    """What the shared options say of a first population."""
+    """What the shared options say of a first population, as probabilities of the bits."""
     options = plan.options
-    sharpness = options.sharpness if options.init == "scores" else 0.0
+    sharpness = 0.0 if options.init == "random" else options.sharpness
     return InitialGenomes(plan.genome_length, options.density, sharpness)

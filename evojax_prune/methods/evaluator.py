@@ -1,0 +1,63 @@
+"""What a search calls: the objectives of genomes, by the search protocol."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from evojax_prune.core.objective import Objective
+from evojax_prune.engine import EngineReport
+from evojax_prune.methods.options import SearchOptions
+from evojax_prune.methods.problem import Advance, Problem
+from evojax_prune.objectives import OBJECTIVES, Scored, penalised
+from evojax_prune.search import Evaluation
+
+
+class Evaluator:
+    """Objectives of genomes by the search protocol.
+
+    Attributes:
+        advance: called with the number of heads just trained.
+        reports: the trainer's report on each call.
+    """
+
+    def __init__(self, problem: Problem, options: SearchOptions, advance: Advance | None = None):
+        self.problem = problem
+        self.advance = advance
+        self.reports: list[EngineReport] = []
+        self._measures = tuple(
+            penalised(OBJECTIVES[name], options.size_penalty) for name in options.objectives
+        )
+
+    @property
+    def objectives(self) -> tuple[Objective, ...]:
+        """What is measured, M of them."""
+        return tuple(measure.objective for measure in self._measures)
+
+    def __call__(self, genomes: np.ndarray, occasion: int | None = None) -> Evaluation:
+        """Train genomes ``bool [n, G]``.
+
+        Args:
+            genomes: to be trained.
+            occasion: number of the fresh split, where selection is on such.
+
+        Returns:
+            Values ``float64 [n, M]``; the columns are ``epochs`` and ``seconds``.
+        """
+        problem = self.problem
+        parts = problem.parts(occasion)
+        fits = problem.fit(
+            genomes,
+            problem.training.search_protocol,
+            ("selection",),
+            any(measure.parameters for measure in self._measures),
+            self.advance,
+            parts,
+        )
+        self.reports.append(fits.report)
+        scores = Scored(
+            genomes, fits, problem.pruning, tuple(p.selection for p in parts), problem.outside
+        )
+        values = [np.asarray(measure.of(scores), np.float64) for measure in self._measures]
+        return Evaluation(
+            np.stack(values, axis=1), {"epochs": fits.epochs, "seconds": fits.seconds}
+        )

@@ -1,0 +1,96 @@
+"""Rankings that a search starts from, and that its result is compared with."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from evojax_prune.baselines import (
+    RECURSIVE,
+    Dense,
+    elimination_protocol,
+    rank_bits,
+    ranking_names,
+)
+from evojax_prune.core.head import Params
+from evojax_prune.core.ranking import quantiles
+from evojax_prune.engine import Fits
+from evojax_prune.methods.observer import Observer
+from evojax_prune.methods.problem import Problem, first_params
+from evojax_prune.sensitivity import sensitivity_scores
+
+NORMS = (1.0, 2.0, 4.0, math.inf)
+"""Norms whose rankings guide a search; each guided draw takes one of them at random."""
+
+QUICK = (
+    RECURSIVE,
+    "orthogonal matching pursuit",
+    "sensitivity x std",
+    "outgoing weights x std",
+    "ANOVA F",
+    "incoming weights",
+    "weight magnitude",
+)
+"""Rankings that a search starts from, those that the mode has: seconds each, and all different."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Rankings:
+    """Rankings of the bits of a genome.
+
+    Attributes:
+        names: R of them.
+        scores: ``float64 [R, G]``, quantiles in (0, 1] within each part; higher is better.
+    """
+
+    names: tuple[str, ...]
+    scores: np.ndarray
+
+
+def sensitivities_of_bits(problem: Problem) -> np.ndarray:
+    """Rankings of the genome's bits by the sensitivities of a dense head, one per norm.
+
+    The head is trained like the genomes of the search, by the search protocol, and looked at on its
+    training rows only. Sensitivities of different layers are in different units, so each layer's
+    units are ranked among themselves.
+
+    Returns:
+        ``float64 [R, G]``, quantiles in (0, 1]; the higher, the more the outputs depend on the bit.
+    """
+    protocol = problem.training.search_protocol
+    dense = problem.fit(problem.pruning.dense, protocol, (), return_params=True)
+    train = [split.train for split in problem.splits]
+    layers = sensitivity_scores(first_params(dense), train, problem.pruning.mode, NORMS)
+    return np.concatenate([quantiles(scores) for scores in layers], axis=1)
+
+
+def rank(problem: Problem, heads: Sequence[Params], observer: Observer) -> Rankings:
+    """Rank the bits of a genome in every way of :data:`QUICK` that the mode has.
+
+    Args:
+        problem: what is pruned, on which data; only training rows are looked at.
+        heads: the trained dense head, one per fold.
+        observer: told of each ranking.
+    """
+    known = ranking_names(problem.pruning)
+    names = tuple(name for name in QUICK if name in known)
+    protocol = elimination_protocol(problem.training.final_protocol)
+
+    def dense(fold: int) -> Dense:
+        part = problem.splits[fold]
+
+        def fit(genomes: np.ndarray) -> Fits:
+            return problem.fit(genomes, protocol, (), True, parts=[part])
+
+        return Dense(part.train, heads[fold], problem.pruning, problem.training.seed, fit)
+
+    folds = [dense(fold) for fold in range(problem.folds)]
+    scores = []
+    with observer.stage("rankings to start from", len(names), "rankings") as shown:
+        for name in names:
+            scores.append(rank_bits([name], folds)[0])
+            shown.advance(1)
+    return Rankings(names, np.array(scores))

@@ -1,0 +1,146 @@
+"""Operators that respect a genome's size, which is its number of active bits.
+
+Children keep a size between those of their parents, on a log scale, and mutation exchanges active
+bits for inactive ones. So a search at one size stays there, and a search over many sizes moves
+along them in ratios, as the front's second objective counts them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+from evojax_prune.search.operators.batching import map_rows
+from evojax_prune.search.operators.guide import draw_ranking
+from evojax_prune.search.operators.initial import lowest, some_of
+
+MOST_SWAPS = 64
+"""Most bits that a mutation exchanges."""
+
+NOISE = (0.0, 0.02, 0.05, 0.1)
+"""Gumbel noise on the quantiles of a ranking, in turn: none takes its best bits."""
+
+LEAST = 4
+"""Least active bits of a first genome whose size is not given."""
+
+SHARE_RANDOM = 10
+"""Of so many first genomes one is random."""
+
+
+def sized(key: jax.Array, parents: jax.Array) -> jax.Array:
+    """Two children ``bool [2, G]`` of parents ``bool [2, G]``.
+
+    Bits that both parents agree on stay; of the others as many are active as the child's size
+    needs, which is drawn between the parents' sizes, uniformly on a log scale.
+    """
+    agreed, disputed = parents[0] & parents[1], parents[0] ^ parents[1]
+    sizes = jnp.sum(parents, axis=1, dtype=jnp.float32)
+    low, high = jnp.log(jnp.maximum(jnp.min(sizes), 1)), jnp.log(jnp.maximum(jnp.max(sizes), 1))
+    shared = jnp.sum(agreed, dtype=jnp.int32)
+    most = jnp.sum(disputed, dtype=jnp.int32)
+
+    def child(key: jax.Array) -> jax.Array:
+        key_size, key_bits = jax.random.split(key)
+        size = jnp.exp(jax.random.uniform(key_size, (), jnp.float32, low, high))
+        wanted = jnp.round(size).astype(jnp.int32) - shared
+        return agreed | some_of(key_bits, disputed, jnp.clip(wanted, 0, most))
+
+    return jax.vmap(child)(jax.random.split(key))
+
+
+@dataclasses.dataclass(frozen=True)
+class SwapMutation:
+    """Active bits are exchanged for as many inactive ones.
+
+    How many is drawn from a Poisson distribution, and at least one.
+
+    Attributes:
+        rate: mean part of the active bits that is exchanged, in [0, 1].
+        bias: with a guide: how many logits likelier the inactive bit of the highest quantile is
+            chosen than that of the lowest.
+    """
+
+    rate: float
+    bias: float = 0.0
+
+    def __call__(self, key: jax.Array, children: jax.Array, guide: jax.Array | None) -> jax.Array:
+        """See :class:`~evojax_prune.search.operators.mutation.Mutation`."""
+        if self.rate == 0:
+            return children
+        key_ranking, *keys = jax.random.split(key, 1 + len(children))
+        quantiles = None
+        if guide is not None and self.bias:
+            quantiles = draw_ranking(key_ranking, guide)
+        return jax.vmap(lambda k, child: self._swap(k, child, quantiles))(jnp.stack(keys), children)
+
+    def _swap(self, key: jax.Array, child: jax.Array, quantiles: jax.Array | None) -> jax.Array:
+        key_count, key_off, key_on = jax.random.split(key, 3)
+        active = jnp.sum(child, dtype=jnp.int32)
+        room = jnp.minimum(active, len(child) - active)
+        mean = self.rate * active.astype(jnp.float32)
+        drawn = jnp.maximum(jax.random.poisson(key_count, mean, dtype=jnp.int32), 1)
+        count = jnp.minimum(jnp.minimum(drawn, MOST_SWAPS), room)
+        off = some_of(key_off, child, count)
+        if quantiles is None:
+            return child ^ off ^ some_of(key_on, ~child, count)
+        noisy = self.bias * quantiles + jax.random.gumbel(key_on, child.shape, jnp.float32)
+        return child ^ off ^ highest(noisy, ~child, count)
+
+
+def highest(scores: jax.Array, bits: jax.Array, count: jax.Array) -> jax.Array:
+    """The ``count`` true ``bits bool [G]`` of the highest ``scores float32 [G]``."""
+    raw = jax.lax.bitcast_convert_type(-scores, jnp.uint32)
+    # Floats in the order of unsigned words: negative ones reversed, below the others.
+    words = jnp.where(raw >> 31 == 1, ~raw, raw | jnp.uint32(1 << 31))
+    return lowest(jnp.where(bits, words, jnp.uint32(2**32 - 1)), bits, count)
+
+
+@dataclasses.dataclass(frozen=True)
+class RankedGenomes:
+    """A first population out of rankings, at many sizes.
+
+    Each genome takes the best bits of one ranking, in turn without and with some noise; of ten one
+    is random. Sizes are spread evenly on a log scale; where the upper bound is the whole genome,
+    the last one is that.
+
+    Attributes:
+        length: bits G.
+        density: smallest and largest active fraction; of 0, four bits.
+    """
+
+    length: int
+    density: tuple[float, float] = (0.0, 1.0)
+
+    def population(self, key: jax.Array, members: int, guide: jax.Array | None) -> jax.Array:
+        """``bool [members, G]``; ``guide`` is ``float32 [R, G]``.
+
+        Raises:
+            ValueError: there is no guide.
+        """
+        if guide is None:
+            raise ValueError("a population out of rankings needs some")
+        key_sizes, key_members = jax.random.split(key)
+        sizes, keys = self._sizes(key_sizes, members), jax.random.split(key_members, members)
+
+        def draw(i: jax.Array) -> jax.Array:
+            noise = jnp.array(NOISE, jnp.float32)[(i // len(guide)) % len(NOISE)]
+            gumbel = jax.random.gumbel(keys[i], (self.length,), jnp.float32)
+            ranked = guide[i % len(guide)] + noise * gumbel
+            scores = jnp.where(i % SHARE_RANDOM == SHARE_RANDOM - 1, gumbel, ranked)
+            return highest(scores, jnp.ones(self.length, bool), sizes[i])
+
+        rows = jnp.arange(members, dtype=jnp.int32)
+        drawn = map_rows(draw, rows, self.length)
+        return drawn | ((rows == members - 1) & (self.density[1] == 1))[:, None]
+
+    def _sizes(self, key: jax.Array, members: int) -> jax.Array:
+        """``int32 [members]``, in random order."""
+        low = self.density[0] * self.length or min(LEAST, self.length)
+        low, high = max(1.0, low), max(1.0, self.density[1] * self.length)
+        key_order, key_place = jax.random.split(key)
+        places = jax.random.permutation(key_order, members).astype(jnp.float32)
+        places = (places + jax.random.uniform(key_place, (members,))) / members
+        sizes = jnp.round(low * (high / low) ** places).astype(jnp.int32)
+        return jnp.clip(sizes, 1, self.length)

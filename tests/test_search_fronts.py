@@ -1,0 +1,142 @@
+"""NSGA-II: fronts and crowding as pymoo has them, and as good a front in as many evaluations."""
+
+from __future__ import annotations
+
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pymoo.algorithms.moo.nsga2 import NSGA2
+from pymoo.core.problem import Problem as PymooProblem
+from pymoo.operators.crossover.ux import UniformCrossover
+from pymoo.operators.mutation.bitflip import BitflipMutation
+from pymoo.operators.sampling.rnd import BinaryRandomSampling
+from pymoo.operators.survival.rank_and_crowding.metrics import calc_crowding_distance
+from pymoo.optimize import minimize
+from pymoo.util.nds.non_dominated_sorting import NonDominatedSorting
+
+from evojax_prune.core.errors import UserError
+from evojax_prune.core.objective import Objective, minimised
+from evojax_prune.search import GeneticOptions, make_strategy, run_search
+from evojax_prune.search.operators.fronts import crowding_distances, front_numbers, fronts_first
+from evojax_prune.search.selection import hypervolume
+
+LOSS = Objective("loss", "loss", maximised=False)
+SIZE = Objective("size", "size", maximised=False, noisy=False, scale="log")
+BITS = 24
+WORTH = np.exp(np.random.default_rng(3).normal(size=BITS)) / BITS
+
+
+@pytest.mark.parametrize("objectives", [1, 2, 3])
+@pytest.mark.parametrize("levels", [4, 10**6])  # with ties, and without
+def test_fronts_are_pymoos(objectives: int, levels: int) -> None:
+    rng = np.random.default_rng(objectives)
+    costs = rng.integers(0, levels, (60, objectives)).astype(np.float32)
+    found = np.asarray(front_numbers(jnp.asarray(costs)))
+    for number, front in enumerate(NonDominatedSorting().do(costs.astype(np.float64))):
+        assert set(np.flatnonzero(found == number)) == set(front)
+
+
+@pytest.mark.parametrize("objectives", [2, 3])
+def test_crowding_is_pymoos(objectives: int) -> None:
+    costs = np.random.default_rng(0).random((60, objectives)).astype(np.float32)
+    front = np.asarray(front_numbers(jnp.asarray(costs)))
+    found = np.asarray(crowding_distances(jnp.asarray(costs), jnp.asarray(front)))
+    for number in np.unique(front):
+        rows = front == number
+        if rows.sum() > objectives:  # pymoo gives inf to all of a few
+            # pymoo takes the mean over objectives
+            expected = calc_crowding_distance(costs[rows].astype(np.float64)) * objectives
+            np.testing.assert_allclose(found[rows], expected, rtol=1e-4)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=8, max_size=8))
+def test_no_front_dominates_an_earlier_one(pairs: list[tuple[int, int]]) -> None:
+    costs = np.array(pairs, np.float32)
+    front = np.asarray(front_numbers(jnp.asarray(costs)))
+    for i, one in enumerate(costs):
+        dominating = [(other <= one).all() and (other < one).any() for other in costs]
+        behind = front[np.flatnonzero(dominating)]
+        assert front[i] == (behind.max() + 1 if len(behind) else 0)
+
+
+def test_what_failed_is_last_and_ties_go_to_the_smaller_then_the_earlier() -> None:
+    costs = jnp.array([[jnp.inf, jnp.inf], [1, 1], [1, 1], [1, 1], [2, 2]], jnp.float32)
+    order = fronts_first(costs, jnp.array([1, 5, 4, 4, 1], jnp.int32))
+    assert order.tolist() == [2, 3, 1, 4, 0]
+
+
+def _costs(genomes: np.ndarray) -> np.ndarray:
+    """What is lost falls with the worth of the active bits; at least one is needed."""
+    return np.stack([1 - np.tanh(genomes @ WORTH), np.maximum(genomes.sum(1), 1.0)], axis=1)
+
+
+def test_as_good_a_front_as_pymoos() -> None:
+    class Bits(PymooProblem):  # type: ignore[misc]
+        def _evaluate(self, x: np.ndarray, out: dict[str, np.ndarray], *_: object) -> None:
+            out["F"] = minimised(_costs(x), [LOSS, SIZE])
+
+    reference = np.array([1.0, np.log(BITS) + 0.1])
+    theirs, ours = [], []
+    for seed in range(8):
+        done = minimize(
+            Bits(n_var=BITS, n_obj=2, xl=0, xu=1, vtype=bool),
+            NSGA2(
+                pop_size=20,
+                sampling=BinaryRandomSampling(),
+                crossover=UniformCrossover(),
+                mutation=BitflipMutation(),
+            ),
+            ("n_eval", 600),
+            seed=seed,
+        )
+        theirs.append(hypervolume(done.F, reference))
+        result = run_search(
+            make_strategy("nsga2", BITS, GeneticOptions(population=20)),
+            _costs,
+            objectives=[LOSS, SIZE],
+            evaluations=600,
+            seed=seed,
+        )
+        front = result.selection.leaders(result.values, result.active)
+        ours.append(hypervolume(minimised(result.values[front], [LOSS, SIZE]), reference))
+    error = np.hypot(np.std(ours), np.std(theirs)) / np.sqrt(8)
+    assert np.mean(ours) > np.mean(theirs) - 2 * error
+
+
+def test_one_objective_is_a_front_too() -> None:
+    result = run_search(
+        make_strategy("nsga2", BITS, GeneticOptions(population=8, density=(0.25, 0.25))),
+        lambda genomes: _costs(genomes)[:, :1],
+        objectives=[LOSS],
+        evaluations=400,
+        seed=0,
+    )
+    assert set(result.active) == {6}  # swaps and sized crossovers keep the size
+    best = np.argsort(-WORTH)[:6]
+    assert result.genomes[result.best][best].sum() >= 5
+
+
+def test_other_strategies_refuse_a_front() -> None:
+    with pytest.raises(UserError, match="strategy generational searches for one objective"):
+        run_search(
+            make_strategy("generational", BITS),
+            _costs,
+            objectives=[LOSS, SIZE],
+            evaluations=60,
+            seed=0,
+        )
+
+
+def test_sorting_many_is_quick() -> None:
+    costs = jnp.asarray(np.random.default_rng(0).random((20_000, 2)), jnp.float32)
+    sort = jax.jit(front_numbers)
+    sort(costs).block_until_ready()
+    began = time.perf_counter()
+    sort(costs).block_until_ready()
+    assert time.perf_counter() - began < 5  # 0.1 s on an idle core; quadratic would be a minute

@@ -1,0 +1,117 @@
+"""Operators that respect a genome's size, and first genomes out of rankings."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from evojax_prune.search.operators.duplicates import replace_duplicates
+from evojax_prune.search.operators.initial import some_of
+from evojax_prune.search.operators.sized import RankedGenomes, SwapMutation, highest, sized
+from evojax_prune.search.result import consensus
+
+LENGTH = 40
+KEY = jax.random.key(0, impl="threefry2x32")
+Bits = st.lists(st.booleans(), min_size=LENGTH, max_size=LENGTH)
+
+
+def keys(seed: int) -> jax.Array:
+    return jax.random.fold_in(KEY, seed)
+
+
+@settings(max_examples=40, deadline=None)
+@given(Bits, Bits, st.integers(0, 10**6))
+def test_children_keep_what_is_agreed_and_sizes_in_between(
+    one: list[bool], other: list[bool], seed: int
+) -> None:
+    parents = np.array([one, other])
+    children = np.asarray(jax.jit(sized)(keys(seed), jnp.asarray(parents)))
+    low, high = sorted(parents.sum(1))
+    for child in children:
+        assert (child >= parents.all(0)).all()
+        assert (child <= parents.any(0)).all()
+        assert low <= child.sum() <= max(high, 1)
+
+
+def test_sizes_between_parents_are_even_on_a_log_scale() -> None:
+    parents = np.zeros((2, 400), bool)
+    parents[0, :4], parents[1, :] = True, True
+    draws = jax.vmap(sized, (0, None))(jax.random.split(KEY, 400), jnp.asarray(parents))
+    sizes = np.log(np.asarray(draws).sum(2).ravel())
+    assert np.mean(sizes) == pytest.approx((np.log(4) + np.log(400)) / 2, abs=0.15)
+
+
+@settings(max_examples=40, deadline=None)
+@given(Bits, st.integers(0, 10**6), st.booleans())
+def test_swaps_keep_the_size_and_change_something(
+    bits: list[bool], seed: int, guided: bool
+) -> None:
+    children = np.array([bits, bits])
+    guide = jnp.linspace(0, 1, LENGTH)[None] if guided else None
+    mutate = SwapMutation(0.1, 8.0 if guided else 0.0)
+    changed = np.asarray(mutate(keys(seed), jnp.asarray(children), guide))
+    np.testing.assert_array_equal(changed.sum(1), children.sum(1))
+    if 0 < sum(bits) < LENGTH:
+        assert (changed != children).any(1).all()
+
+
+def test_a_guided_swap_prefers_high_quantiles() -> None:
+    child = np.zeros((2, 200), bool)
+    child[:, ::10] = True
+    guide = jnp.linspace(0, 1, 200)[None]
+    draws = jax.vmap(SwapMutation(0.2, 8.0), (0, None, None))(
+        jax.random.split(KEY, 200), jnp.asarray(child), guide
+    )
+    added = np.asarray(draws) & ~child
+    assert np.average(np.linspace(0, 1, 200), weights=added.sum((0, 1))) > 0.8
+
+
+def test_some_of_and_highest_are_exact() -> None:
+    bits = np.arange(LENGTH) % 3 == 0
+    for count in (0, 1, 7, int(bits.sum())):
+        chosen = np.asarray(some_of(KEY, jnp.asarray(bits), jnp.int32(count)))
+        assert chosen.sum() == count
+        assert (chosen <= bits).all()
+        scores = np.random.default_rng(0).normal(size=LENGTH).astype(np.float32)
+        top = np.asarray(highest(jnp.asarray(scores), jnp.asarray(bits), jnp.int32(count)))
+        expected = np.flatnonzero(bits)[np.argsort(-scores[bits])][:count]
+        assert set(np.flatnonzero(top)) == set(expected)
+
+
+def test_first_genomes_take_the_best_bits_at_many_sizes() -> None:
+    guide = np.stack([np.linspace(0, 1, 512), np.linspace(1, 0, 512)]).astype(np.float32)
+    drawn = np.asarray(RankedGenomes(512).population(KEY, 40, jnp.asarray(guide)))
+    sizes = drawn.sum(1)
+    assert sizes[-1] == 512  # the dense head
+    assert sizes.min() <= 6
+    counts, _ = np.histogram(np.log(sizes[:-1]), bins=4, range=(np.log(4), np.log(513)))
+    assert counts.min() >= 8  # stratified
+    best = np.argsort(-guide[0])[: sizes[0]]
+    assert set(np.flatnonzero(drawn[0])) == set(best)  # the first ranking, without noise
+
+
+def test_first_genomes_of_one_size() -> None:
+    guide = np.random.default_rng(0).random((3, 64)).astype(np.float32)
+    drawn = RankedGenomes(64, (0.125, 0.125)).population(KEY, 30, jnp.asarray(guide))
+    assert set(np.asarray(drawn).sum(1)) == {8}
+
+
+def test_copies_are_replaced_at_their_size() -> None:
+    population = np.zeros((3, LENGTH), bool)
+    population[:, :5] = True
+    children = jnp.asarray(population)
+    changed = np.asarray(replace_duplicates(KEY, children, jnp.asarray(population), keep_size=True))
+    assert len(np.unique(np.concatenate([changed, population[:1]]), axis=0)) == 4
+    np.testing.assert_array_equal(changed.sum(1), 5)
+
+
+def test_consensus_takes_the_most_frequent_bits() -> None:
+    population = np.array([[1, 1, 0, 0], [1, 0, 1, 0], [1, 0, 0, 1]], bool)
+    assert consensus(population, 1).tolist() == [True, False, False, False]
+    assert consensus(population, 2).tolist() == [True, True, False, False]  # ties: the first
+    scored = consensus(population, 2, np.array([0.0, 0.1, 0.2, 0.9]))
+    assert scored.tolist() == [True, False, False, True]
