@@ -79,10 +79,8 @@ def test_a_classifier_predicts_as_its_run(tmp_path: Path, folds: int) -> None:
         hidden=(12,),
         selection="holdout" if folds == 1 else "kfold",
         folds=max(folds, 2),
-        population=6,
-        evaluations=6,
-        finalists=2,
-        search_protocol={"epochs": 2},
+        method="sensitivity",
+        keep=0.5,
         final_protocol={"epochs": 6, "learning_rate": 0.005},
     )
     pruned = evojax_prune.prune(config)
@@ -273,9 +271,7 @@ def test_bad_words(
         ("scaling.mean", None, "scaling.mean"),
     ],
 )
-def test_damaged_heads(
-    tmp_path: Path, name: str, value: np.ndarray | None, sentence: str
-) -> None:
+def test_damaged_heads(tmp_path: Path, name: str, value: np.ndarray | None, sentence: str) -> None:
     file = deploy_cases.write_run(tmp_path / "run", 6, "standard") / "head.safetensors"
     tensors = load_file(file)
     tensors.pop(name)
