@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import json
 import os
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import deploy_cases
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from safetensors import safe_open
@@ -18,13 +20,14 @@ from safetensors.numpy import load_file
 
 import evojax_prune
 from evojax_prune.cli.main import main
+from evojax_prune.core.compact_head import CompactHead, save_heads
 from evojax_prune.core.errors import UserError
 from evojax_prune.core.head_card import HeadCard
-from evojax_prune.core.scaling import Scale
+from evojax_prune.core.scaling import Scale, Scaling
 from evojax_prune.deploy import costs, measure_costs, program_of
 from evojax_prune.deploy.export import to_stablehlo
 from evojax_prune.deploy.model_card import licence
-from evojax_prune.deploy.program import shortened, whole_program
+from evojax_prune.deploy.program import head_program, shortened, whole_program
 from evojax_prune.features import backbones
 from evojax_prune.features.backbones import Extractor
 
@@ -100,6 +103,14 @@ def test_a_program_gives_the_probabilities(
     assert_same(found, classifier.predict_proba(x))
 
 
+def test_the_order_of_the_features_is_kept() -> None:
+    (head,) = deploy_cases.heads(20)
+    turned = dataclasses.replace(head, features=head.features[::-1].copy())
+    x = features(9)
+    found = np.asarray(head_program([turned], 20).function(jnp.asarray(x)))
+    np.testing.assert_allclose(found, np.asarray(jax.nn.softmax(turned.logits(x))), atol=1e-6)
+
+
 @needs_onnx
 def test_onnx_without_jax(tmp_path: Path, quick: None, capsys: pytest.CaptureFixture[str]) -> None:
     folder = deploy_cases.write_run(tmp_path / "run", 20, "standard", folds=2, read=7)
@@ -140,11 +151,6 @@ def test_safetensors_have_every_weight(tmp_path: Path, quick: None) -> None:
 @pytest.fixture(scope="module")
 def lite() -> Extractor:
     return backbones.load(LITE, None, SIZE)
-
-
-def lite_run(folder: Path, *, scaling: Scale = "standard", size: int = SIZE) -> Path:
-    card = deploy_cases.backbone(LITE, size)
-    return deploy_cases.write_run(folder, 1280, scaling, folds=2, read=40, backbone=card)
 
 
 def pixels(count: int, size: int) -> np.ndarray:
@@ -296,15 +302,29 @@ def test_a_missing_converter_is_named(
 @needs_onnx
 def test_backbone_and_heads_in_one_file(tmp_path: Path, quick: None) -> None:
     """Lite0 at its own size, on photographs."""
-    folder, images = lite_run(tmp_path / "run", size=224), pixels(32, 224)
+    from sklearn.linear_model import LogisticRegression
+
+    images, labels = pixels(32, 224), np.arange(32) % 3
+    card = deploy_cases.backbone(LITE, 224)
+    folder = deploy_cases.write_run(tmp_path / "run", 1280, "standard", backbone=card)
+    kept = np.random.default_rng(0).choice(1280, 64, replace=False)
+    x = np.asarray(backbones.load(LITE).apply(images))
+    scaling = Scaling.fit("standard", x)
+    model = LogisticRegression().fit(scaling.apply(x)[:, kept], labels)
+    layer = model.coef_.T.astype(np.float32), model.intercept_.astype(np.float32)
+    head = CompactHead(kept, (layer,)).reading_raw(scaling)
+    save_heads(
+        folder / "head.safetensors", (head,), deploy_cases.card(1280, "standard", backbone=card)
+    )
     classifier = evojax_prune.load(folder)
     expected = classifier.predict_proba(deploy_cases.photographs(32))
+    np.testing.assert_array_equal(expected.argmax(1), labels)
     for format, code, name in (
         ("onnx", RUN_ONNX, "model.onnx"),
         ("stablehlo", RUN_STABLEHLO, "model.stablehlo.zip"),
     ):
         assert main(["export", str(folder), "--format", format, "--with-backbone"]) == 0
-        found, _, card = elsewhere(code, folder / name, images)
+        found, _, told = elsewhere(code, folder / name, images)
         assert_same(found, expected)
-        assert card.features < 81
+        assert told.features == 64
         assert "shortened backbone" in (folder / f"{name}.md").read_text()
