@@ -41,7 +41,7 @@ def test_the_recipe_for_numpy_gives_the_reported_accuracy(
 
 def test_every_flag_in_the_documents_exists() -> None:
     known = {f"--{name.replace('_', '-')}" for name in config.RunConfig.model_fields}
-    known |= {"--config", "--help"}
+    known |= {"--config", "--help", "--format", "--with-backbone"}
     texts = [README, *(path.read_text() for path in (ROOT / "configs").glob("*.yaml"))]
     for text in texts:
         for flag in re.findall(r"(?<![\w-])--[a-z][a-z-]+", text):
