@@ -233,7 +233,8 @@ def test_costs(tmp_path: Path) -> None:
     dense, pruned = measure_costs(classifier, with_backbone=False, batches=(1, 3), clock=Clock())
     assert (dense.name, pruned.name) == ("dense head", "pruned head")
     assert dense.parameters == 20 * 12 + 12 * 10 + 10 * 3 + 3
-    assert pruned.parameters == classifier.heads[0].parameters
+    layers = classifier.heads[0].layers
+    assert pruned.parameters == sum(k.size + (0 if b is None else b.size) for k, b in layers)
     assert dense.milliseconds == pruned.milliseconds == {1: 1000.0, 3: 1000.0}
     assert pruned.bytes < dense.bytes
 
