@@ -116,14 +116,16 @@ def to_onnx(program: Program, metadata: str) -> bytes:
     from jax2onnx import to_onnx as convert
 
     (batch,) = jax.export.symbolic_shape("n")
-    model = convert(
-        program.function,
-        [program.example(batch)],
-        model_name="evojax_prune",
-        opset=OPSET,
-        input_names=[program.input_name],
-        output_names=["probabilities"],
-    )
+    # The converter counts on JAX's own promotion rules.
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        model = convert(
+            program.function,
+            [program.example(batch)],
+            model_name="evojax_prune",
+            opset=OPSET,
+            input_names=[program.input_name],
+            output_names=["probabilities"],
+        )
     entry = model.metadata_props.add()
     entry.key, entry.value = "evojax_prune", metadata
     return model.SerializeToString()

@@ -138,7 +138,7 @@ def _probabilities(head: CompactHead, x: jax.Array) -> jax.Array:
     if scaling is not None and scaling.kind == "l2":
         length = jnp.sqrt((x * x).sum(1, keepdims=True))
         x = x / jnp.where(length == 0, 1, length)
-    if len(head.features) < x.shape[1]:
+    if not np.array_equal(head.features, np.arange(x.shape[1])):
         x = jnp.take(x, head.features, axis=1)
     if scaling is not None and scaling.kind == "standard":
         x = (x - scaling.mean[None]) / scaling.scale[None]
