@@ -210,8 +210,8 @@ def test_help_is_quick_grouped_and_complete() -> None:
 
 def test_a_partly_given_protocol_is_completed() -> None:
     made = RunConfig(search_protocol={"epochs": 7}, final_protocol={"epochs": 9})
-    assert made.search_protocol == dataclasses.replace(protocol.SEARCH, epochs=7)
-    assert made.final_protocol == dataclasses.replace(protocol.FINAL, epochs=9)
+    assert made.search_protocol == dataclasses.replace(protocol.SEARCH, epochs=7, steps=0)
+    assert made.final_protocol == dataclasses.replace(protocol.FINAL, epochs=9, steps=0)
     paper = RunConfig(protocol="paper", search_protocol={"epochs": 7})
     assert paper.search_protocol == dataclasses.replace(protocol.PAPER, epochs=7)
 

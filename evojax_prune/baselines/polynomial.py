@@ -94,6 +94,7 @@ def prune_gradually(
         seed: decides initial weights and minibatch order.
         ramp: how the sparsity rises; shortened where the protocol has few epochs.
     """
+    protocol = protocol.for_rows(len(train))
     ramp = (ramp or Ramp()).within(protocol.epochs)
     trainer = HeadTrainer(train, head, protocol, seed)
     kept: Kept = [None] * (len(head.hidden) + 1)

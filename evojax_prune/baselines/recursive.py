@@ -77,7 +77,9 @@ class Elimination:
 
 def elimination_protocol(protocol: Protocol) -> Protocol:
     """How heads are trained between the steps: for a third of the epochs of a final head."""
-    return dataclasses.replace(protocol, epochs=max(1, round(protocol.epochs / 3)))
+    return dataclasses.replace(
+        protocol, epochs=max(1, round(protocol.epochs / 3)), steps=protocol.steps // 3
+    )
 
 
 def elimination_sizes(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Annotated
 
 from pydantic import ConfigDict, Field
@@ -38,6 +39,8 @@ class Protocol:
             units of the features.
         label_smoothing: ``s`` in [0, 1): a row's target is ``(1 - s) * one-hot + s / C`` in the
             training loss, which early stopping sees too; scores are not smoothed.
+        steps: least steps: where ``epochs`` have fewer, because there are few rows, epochs are
+            added (:meth:`for_rows`).
 
     Raises:
         pydantic.ValidationError: a value out of bounds.
@@ -107,14 +110,29 @@ class Protocol:
             description="share of each row's target that is spread evenly over the classes",
         ),
     ] = 0.0
+    steps: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=10**9,
+            description="least steps: where there are few rows, epochs are added until there are "
+            "so many; 0 if epochs are given",
+        ),
+    ] = 0
+
+    def for_rows(self, rows: int) -> Protocol:
+        """The protocol with the epochs that so many training rows need."""
+        each = -(-rows // min(self.batch_size, max(rows, 1))) if rows else 1
+        epochs = max(self.epochs, -(-self.steps // each))
+        return dataclasses.replace(self, epochs=epochs, steps=0) if self.steps else self
 
 
 PAPER = Protocol()
 """The reference's recipe."""
 
-SEARCH = Protocol(epochs=5, learning_rate=3e-3)
+SEARCH = Protocol(epochs=5, learning_rate=3e-3, steps=100)
 """A cheap recipe that ranks masks; the default *search protocol*."""
 
-FINAL = Protocol(epochs=30, learning_rate=3e-3)
+FINAL = Protocol(epochs=30, learning_rate=3e-3, steps=1000)
 """The default *final protocol*: on standardised features as good as :data:`PAPER`, in a twentieth
 of the time."""

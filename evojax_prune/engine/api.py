@@ -83,6 +83,7 @@ def fit_population(
     started, before = time.perf_counter(), compiled_so_far()
     prepared = (FOLDS if cache is None else cache).folds(folds, head, seed, params)
     actives = [active_parts(masks, row) for row in range(len(masks))]
+    protocol = protocol.for_rows(prepared[0].rows)
     path, forms = plan(prepared[0], actives, protocol, engine, form)
     counts = collections.Counter(chosen.name for chosen in forms)
     reason = f"training {len(masks)} heads: " + ", ".join(

@@ -24,7 +24,11 @@ def _completed_by(default: Protocol) -> BeforeValidator:
     """Completes a partly given protocol by a default."""
 
     def complete(value: Any) -> Any:
-        return dataclasses.asdict(default) | value if isinstance(value, dict) else value
+        if not isinstance(value, dict):
+            return value
+        # Who says how many epochs means so many, however few the rows are.
+        counted = {"steps": 0} if "epochs" in value else {}
+        return dataclasses.asdict(default) | counted | value
 
     return BeforeValidator(complete)
 

@@ -326,8 +326,10 @@ def check_names(config: RunConfig) -> None:
     """
     if config.method == "search":
         from evojax_prune.methods.search import search_strategy
+        from evojax_prune.search.loop import check_objectives
 
-        search_strategy(config, genome_length=1000, scores=np.zeros((1, 1000)))
+        strategy = search_strategy(config, genome_length=1000, scores=np.zeros((1, 1000)))
+        check_objectives(strategy, len(config.objectives))
     for option, name, valid in (
         ("engine", config.engine, ENGINES),
         ("search_protocol.optimizer", config.search_protocol.optimizer, optimizer_names()),

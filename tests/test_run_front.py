@@ -1,0 +1,252 @@
+"""The default search, end to end: fresh splits, a front, a choice, and nothing seen of test."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import evojax_prune
+from evojax_prune.cli import main as command
+from evojax_prune.core.errors import UserError
+from evojax_prune.core.outcome import Outcome
+from evojax_prune.methods import search as searching
+from evojax_prune.methods.choice import choose
+from evojax_prune.report.result import Result
+from evojax_prune.search import Evaluation
+
+QUICK = (
+    *("--hidden", "8", "--population", "8", "--evaluations", "64", "--finalists", "3"),
+    *("--search-protocol.epochs", "20", "--final-protocol.epochs", "60"),
+)
+
+
+def blobs(rows: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Three classes that 4 of 24 features tell apart."""
+    rng = np.random.default_rng(seed)
+    y = np.arange(rows) % 3
+    x = rng.normal(size=(rows, 24))
+    x[:, :4] += 2 * np.eye(3, 4)[y]
+    return x.astype(np.float32), y
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    (x, y), (x_test, y_test) = blobs(150, 0), blobs(90, 1)
+    path = tmp_path / "blobs.npz"
+    np.savez(path, x_train=x, y_train=y, x_test=x_test, y_test=y_test)
+    return path
+
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def run(table: Path, tmp_path: Path) -> Run:
+    def run(*args: str, name: str = "results", data: Path = table) -> Result:
+        words = ["--dataset", str(data), "--output", str(tmp_path / name), *QUICK, *args]
+        assert command.main(words) == 0
+        return Result.model_validate_json((tmp_path / name / "result.json").read_text())
+
+    return run
+
+
+def rows(file: Path) -> list[dict[str, str]]:
+    with file.open() as stream:
+        return list(csv.DictReader(stream))
+
+
+def test_a_front_is_found_and_one_head_of_it_is_taken(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    result = run()
+    assert result.search.strategy == "nsga2"
+    assert result.search.objectives == ["cross-entropy", "size"]
+    assert (result.dataset.train, result.dataset.selection) == (150, 0)
+    assert result.search.evaluations == 64 >= result.search.genomes
+    looks = [int(row["looks"]) for row in rows(tmp_path / "results" / "evaluations.csv")]
+    assert sum(looks) == 64
+    assert max(looks) > 1
+    front = rows(tmp_path / "results" / "front.csv")
+    assert [row["chosen"] for row in front].count("True") == 1
+    assert len(front) == len(result.finalists) <= 2 * 3
+    out = capsys.readouterr().out
+    for word in ("dense", "random, best of", "evolved", "finalists", "training and selection"):
+        assert word in out
+    assert result.ranking is not None
+    assert result.ranking.name in out
+    assert set(result.metrics) == {"dense", "best"}
+    assert result.metrics["best"].balanced_accuracy == pytest.approx(
+        np.mean([value for value in result.metrics["best"].recall.values() if value is not None])
+    )
+    for picture in ("front.png", "convergence.png"):
+        assert (tmp_path / "results" / picture).read_bytes().startswith(b"\x89PNG")
+
+
+def test_nothing_depends_on_the_test_rows_but_the_scores_on_them(
+    run: Run, table: Path, tmp_path: Path
+) -> None:
+    """The same training data with another test split: the same search, choice and head."""
+    arrays = dict(np.load(table))
+    x_test, y_test = blobs(90, 77)
+    other = tmp_path / "other.npz"
+    np.savez(other, **(arrays | {"x_test": 5 * x_test - 3, "y_test": y_test[::-1].copy()}))
+    first, second = run("--compare", name="a"), run("--compare", name="b", data=other)
+    for name in ("best_mask.npz",):
+        a, b = (np.load(tmp_path / run_ / name)["genome"] for run_ in "ab")
+        np.testing.assert_array_equal(a, b)
+
+    def searched(folder: str) -> list[dict[str, str]]:
+        found = rows(tmp_path / folder / "evaluations.csv")
+        return [{k: v for k, v in row.items() if k != "seconds"} for row in found]
+
+    assert searched("a") == searched("b")
+    for one, two in zip(first.finalists, second.finalists, strict=True):
+        assert (one.genome, one.selection_accuracy) == (two.genome, two.selection_accuracy)
+    for one, two in zip(first.baselines, second.baselines, strict=True):
+        assert (one.active_fraction, one.selection_accuracy) == (
+            two.active_fraction,
+            two.selection_accuracy,
+        )
+    assert first.best.test_accuracy != second.best.test_accuracy
+
+
+def test_an_interrupted_search_on_fresh_splits_goes_on_to_the_same_numbers(
+    run: Run, table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = run(name="whole")
+
+    class Interrupted(searching.Evaluator):
+        left = 3
+
+        def __call__(self, genomes: np.ndarray, occasion: int | None = None) -> Evaluation:
+            if not self.left:
+                raise KeyboardInterrupt
+            self.left -= 1
+            return super().__call__(genomes, occasion)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(searching, "Evaluator", Interrupted)
+        words = ["--dataset", str(table), "--output", str(tmp_path / "results"), *QUICK]
+        assert command.main(words) == 130
+    resumed = run()
+    assert resumed.search.resumed > 0
+    assert resumed.finalists == whole.finalists
+    assert resumed.best == whole.best
+
+
+@pytest.mark.parametrize("mode", ["fc1", "both"])
+def test_units_are_searched_for_like_features(run: Run, mode: str) -> None:
+    result = run("--mode", mode, "--hidden", "10", "8")
+    assert result.best.active_units <= result.dense.active_units
+    assert result.ranking is not None
+
+
+def test_a_size_is_kept_to(run: Run) -> None:
+    one = run("--objectives", "cross-entropy", "--size", "4", name="one")
+    assert {head.active_units for head in one.finalists} == {4}
+    front = run("--size", "6", name="front")
+    assert max(head.active_units for head in front.finalists) <= 6
+    assert front.best.test_accuracy > 0.7  # the four that matter are among them
+
+
+def test_other_data_as_a_third_objective(run: Run, tmp_path: Path) -> None:
+    x, y = blobs(60, 5)
+    np.savez(tmp_path / "outside.npz", x_train=4 * x + 2, y_train=y)
+    result = run(
+        *("--objectives", "cross-entropy", "size", "ood"),
+        *("--ood", str(tmp_path / "outside.npz")),
+    )
+    assert result.search.objectives[-1] == "ood"
+    values = [float(row["ood"]) for row in rows(tmp_path / "results" / "evaluations.csv")]
+    assert all(0 <= value <= 1.05 for value in values)  # estimates may pass 1 by a little
+
+
+def test_recursive_elimination_as_a_method(table: Path, tmp_path: Path) -> None:
+    words = ["--dataset", str(table), "--output", str(tmp_path / "run"), "--hidden", "8"]
+    words += ["--method", "sensitivity", "--recursive", "--keep", "0.17"]
+    assert command.main(words) == 0
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert result["best_name"] == "recursive elimination"
+    genome = np.load(tmp_path / "run" / "best_mask.npz")["genome"]
+    assert set(np.flatnonzero(genome)) >= {0, 1, 2}
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (("--objectives", "cross-entropy", "sise"), "unknown objective 'sise'"),
+        (("--objectives", "size", "size"), "expected different names"),
+        (("--strategy", "generational"), "searches for one objective"),
+        (("--objectives", "cross-entropy", "ood"), "name it by --ood"),
+        (("--ood", "digits"), "--ood does nothing without --objectives ood"),
+        (("--objectives", "accuracy", "--choice", "knee"), "--choice does nothing"),
+        (("--size-penalty", "0.1"), "--size-penalty does nothing"),
+        (("--scale", "minmax"), "scale is minmax"),
+        (("--margin", "1.5"), "margin is 1.5"),
+    ],
+)
+def test_what_does_not_fit_is_refused(
+    table: Path,
+    tmp_path: Path,
+    args: tuple[str, ...],
+    said: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    words = ["--dataset", str(table), "--output", str(tmp_path / "run"), *QUICK, *args]
+    assert command.main(words) == 2
+    err = capsys.readouterr().err
+    assert said in err
+    assert len(err.splitlines()) == 1
+    assert not (tmp_path / "run").exists()
+
+
+def _head(parameters: int, selection: float) -> Outcome:
+    genome, right = np.ones(2, bool), np.ones((1, 4), bool)
+    return Outcome(genome, (), selection, right, 1, parameters, 1, 0.1)
+
+
+def test_choices() -> None:
+    dense = _head(1000, 0.80)
+    heads = [_head(10, 0.60), _head(50, 0.79), _head(200, 0.81), _head(400, 0.805)]
+    assert choose("best", dense, heads, 400).parameters == 200
+    assert choose("smallest", dense, heads, 300).parameters == 50  # one error is 0.0226
+    assert choose("smallest", dense, heads, 40_000).parameters == 200
+    assert choose("knee", dense, heads, 400).parameters == 50
+    assert choose("smallest", _head(1000, 0.95), heads, 400).parameters == 200  # only dense is best
+
+
+def test_arrays_are_pruned_without_a_file(tmp_path: Path) -> None:
+    x, y = blobs(120, 0)
+    names = np.array(["cat", "dog", "eel"])[y]
+    settings = {"size": 4, "objectives": ["cross-entropy"], "population": 6, "evaluations": 24}
+    pruned = evojax_prune.prune(x.astype(np.float64), names, hidden=[8], **settings)
+    assert pruned.genome.sum() == 4
+    assert pruned.problem.splits[0].classes == ("cat", "dog", "eel")
+    assert pruned.head.predict(x).shape == (120,)
+    pruned.save(tmp_path / "saved")
+    assert evojax_prune.load(tmp_path / "saved").predict(x[:3]).tolist() == list(
+        np.array(["cat", "dog", "eel"])[pruned.head.predict(x[:3])]
+    )
+    with pytest.raises(UserError, match="backbone does nothing for features in memory"):
+        evojax_prune.prune(x, y, backbone="resnet50")
+    with pytest.raises(UserError, match="a configuration alone"):
+        evojax_prune.prune(evojax_prune.RunConfig(), y)
+
+
+def test_groups_of_arrays_are_not_split() -> None:
+    x, y = blobs(120, 0)
+    groups = np.arange(120) // 6
+    settings = {"hidden": [6], "population": 4, "evaluations": 12, "finalists": 1}
+    pruned = evojax_prune.prune(x, y, groups=groups, **settings)
+    train = {row.tobytes() for row in pruned.problem.scalings[0].apply(x)}
+    test = [row.tobytes() in train for row in pruned.problem.splits[0].test.x]
+    assert all(test)  # rows of x
+    rows_of = {row.tobytes(): i for i, row in enumerate(pruned.problem.scalings[0].apply(x))}
+    inside = {groups[rows_of[row.tobytes()]] for row in pruned.problem.splits[0].train.x}
+    outside = {groups[rows_of[row.tobytes()]] for row in pruned.problem.splits[0].test.x}
+    assert not inside & outside
