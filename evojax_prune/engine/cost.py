@@ -43,7 +43,7 @@ EXPECTED_EPOCHS = 100
 
 
 @dataclasses.dataclass(frozen=True)
-class EpochCost:
+class Cost:
     """Estimated cost of one epoch of one member.
 
     Attributes:
@@ -57,7 +57,7 @@ class EpochCost:
     seconds: float
 
     @classmethod
-    def on(cls, machine: Machine, size: Size, flops: float, moved: float) -> EpochCost:
+    def on(cls, machine: Machine, size: Size, flops: float, moved: float) -> Cost:
         """The cost of operations and bytes on a machine."""
         seconds = flops / machine.gemm + moved / machine.stream + size.steps * machine.step
         return cls(flops, moved, seconds)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from evojax_prune.core.compaction import Active
 from evojax_prune.core.protocol import Protocol
-from evojax_prune.engine.cost import EpochCost
+from evojax_prune.engine.cost import Cost
 from evojax_prune.engine.fits import MemberFit
 from evojax_prune.engine.fold import Fold
 
@@ -95,7 +95,7 @@ class EnginePath(typing.Protocol):
         form: Any,
         *,
         scored: bool = True,
-    ) -> EpochCost:
+    ) -> Cost:
         """Estimated cost of one epoch of one member, which is ``scored`` once it is trained."""
 
     def train(self, population: Population, rows: Sequence[int]) -> dict[Key, MemberFit]:

@@ -10,7 +10,7 @@ import jax
 from evojax_prune.core.compaction import Active
 from evojax_prune.core.protocol import Protocol
 from evojax_prune.engine import native
-from evojax_prune.engine.cost import EpochCost, Size, gram_fits
+from evojax_prune.engine.cost import Cost, Size, gram_fits
 from evojax_prune.engine.fits import MemberFit
 from evojax_prune.engine.fold import Fold
 from evojax_prune.engine.machine import CPU_CORE
@@ -74,7 +74,7 @@ class NativePath:
         form: NativeForm,
         *,
         scored: bool = True,
-    ) -> EpochCost:
+    ) -> Cost:
         """See :mod:`evojax_prune.engine.cost`."""
         size = Size.of(fold, active, protocol)
         flops, moved, n = size.later_flops, 0.0, size.rows
@@ -85,7 +85,7 @@ class NativePath:
         else:
             flops += 4.0 * n * size.features * size.units
             moved = 16.0 * size.features * size.units * size.steps
-        return EpochCost.on(CPU_CORE, size, flops, moved)
+        return Cost.on(CPU_CORE, size, flops, moved)
 
     def train(self, population: Population, rows: Sequence[int]) -> dict[Key, MemberFit]:
         """One member on one fold per core at a time."""

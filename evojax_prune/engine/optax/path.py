@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from evojax_prune.core.compaction import Active
 from evojax_prune.core.errors import UserError
 from evojax_prune.core.protocol import Protocol
-from evojax_prune.engine.cost import EpochCost, Size
+from evojax_prune.engine.cost import Cost, Size
 from evojax_prune.engine.fits import MemberFit
 from evojax_prune.engine.fold import Fold
 from evojax_prune.engine.optax.steps import OptaxProgram, make_optimizer
@@ -52,12 +52,12 @@ class OptaxPath:
         form: ProgramForm,
         *,
         scored: bool = True,
-    ) -> EpochCost:
+    ) -> Cost:
         """See :mod:`evojax_prune.engine.cost`."""
         size = Size.of(fold, active, protocol)
         first = size.features * size.units
         flops = size.later_flops + 4.0 * size.rows * first
-        return EpochCost.on(form.machine, size, flops, size.later_bytes + 16.0 * first * size.steps)
+        return Cost.on(form.machine, size, flops, size.later_bytes + 16.0 * first * size.steps)
 
     def train(self, population: Population, rows: Sequence[int]) -> dict[Key, MemberFit]:
         """One member per core, or all side by side."""

@@ -7,14 +7,14 @@ from collections.abc import Callable, Sequence
 
 import jax
 
-from evojax_prune.engine.cost import EpochCost
+from evojax_prune.engine.cost import Cost
 from evojax_prune.engine.fits import MemberFit
 from evojax_prune.engine.machine import CPU_CORE, Machine, measure
 from evojax_prune.engine.paths import Key, Population
 from evojax_prune.engine.workers import run_queue
 from evojax_prune.engine.xla.groups import Group, groups_of
 from evojax_prune.engine.xla.lanes import train_group
-from evojax_prune.engine.xla.programs import MemberProgram
+from evojax_prune.engine.xla.programs import Program
 from evojax_prune.engine.xla.side_by_side import train_on_devices
 
 PLACEMENTS = {"workers": False, "side-by-side": True}
@@ -26,7 +26,7 @@ class ProgramForm:
     """A compiled program of a path, and where it runs."""
 
     path: str
-    program: MemberProgram
+    program: Program
     side_by_side: bool
 
     @property
@@ -49,7 +49,7 @@ def placements(wanted: frozenset[str]) -> list[bool]:
 
 
 def train_programs(
-    population: Population, rows: Sequence[int], cost: Callable[..., EpochCost]
+    population: Population, rows: Sequence[int], cost: Callable[..., Cost]
 ) -> dict[Key, MemberFit]:
     """Trains some members of which every form is a :class:`ProgramForm`.
 
@@ -73,7 +73,7 @@ def train_programs(
 
 
 def _by_workers(
-    population: Population, rows: list[int], cost: Callable[..., EpochCost]
+    population: Population, rows: list[int], cost: Callable[..., Cost]
 ) -> dict[Key, MemberFit]:
     jobs = [job for group in groups_of(population, rows, joint=False) for job in group.singly()]
 

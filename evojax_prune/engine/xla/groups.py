@@ -10,7 +10,7 @@ from evojax_prune.core.compaction import Active
 from evojax_prune.core.head import HeadSpec
 from evojax_prune.engine.fold import Fold
 from evojax_prune.engine.paths import Key, Population
-from evojax_prune.engine.xla.programs import MemberProgram
+from evojax_prune.engine.xla.programs import Program
 
 LEVELS = 4
 """A layer is padded to a quarter, a half, three quarters or the whole of its width, so that the
@@ -31,7 +31,7 @@ class Group:
         own_columns: members differ in their active features.
     """
 
-    program: MemberProgram
+    program: Program
     places: tuple[int, ...]
     folds: tuple[Fold, ...]
     rows: tuple[int, ...]
@@ -70,7 +70,7 @@ def groups_of(population: Population, rows: Sequence[int], *, joint: bool) -> li
     """
     head, actives = population.folds[0].head, population.actives
     own_columns = any(actives[row].widths[0] < head.features for row in rows)
-    sized: dict[tuple[MemberProgram, tuple[int, ...]], list[int]] = collections.defaultdict(list)
+    sized: dict[tuple[Program, tuple[int, ...]], list[int]] = collections.defaultdict(list)
     for row in rows:
         widths = bucket_widths(actives[row], head, joint)
         sized[population.forms[row].program, widths].append(row)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from evojax_prune.core.compaction import Active
 from evojax_prune.core.protocol import Protocol
-from evojax_prune.engine.cost import EpochCost, Size, gram_fits
+from evojax_prune.engine.cost import Cost, Size, gram_fits
 from evojax_prune.engine.fits import MemberFit
 from evojax_prune.engine.fold import Fold
 from evojax_prune.engine.paths import Key, Population
@@ -59,7 +59,7 @@ class XlaPath:
         form: ProgramForm,
         *,
         scored: bool = True,
-    ) -> EpochCost:
+    ) -> Cost:
         """See :mod:`evojax_prune.engine.cost`."""
         size, program = Size.of(fold, active, protocol), form.program
         n, f, h, t = size.rows, size.features, size.units, program.block
@@ -74,7 +74,7 @@ class XlaPath:
         else:
             flops += 8.0 * n * f * h + correction * (f + h)
             moved += 16.0 * f * h * blocks
-        return EpochCost.on(form.machine, size, flops, moved)
+        return Cost.on(form.machine, size, flops, moved)
 
     def train(self, population: Population, rows: Sequence[int]) -> dict[Key, MemberFit]:
         """One member per core, or all side by side."""

@@ -14,7 +14,7 @@ from evojax_prune.engine.xla import sgd
 from evojax_prune.engine.xla.stopping import StoppingLimits, StoppingState, after_epoch, start
 
 
-class MemberProgram(Protocol):
+class Program(Protocol):
     """What a compiled program is specialised to: how one member trains. Hashable.
 
     The one of momentum SGD is :class:`evojax_prune.engine.xla.sgd.SgdProgram`.
@@ -68,7 +68,7 @@ class Axes(NamedTuple):
 
 
 @functools.cache
-def begin(program: MemberProgram) -> Callable[[sgd.Weights], tuple[Any, StoppingState]]:
+def begin(program: Program) -> Callable[[sgd.Weights], tuple[Any, StoppingState]]:
     """Program for the states of folds x members before their first epoch.
 
     In dual form ``weights.first`` is zeros ``[K, P, N, H]``, A at rest.
@@ -81,7 +81,7 @@ def begin(program: MemberProgram) -> Callable[[sgd.Weights], tuple[Any, Stopping
 
 
 @functools.cache
-def train(program: MemberProgram, axes: Axes) -> Callable[..., tuple[Any, StoppingState]]:
+def train(program: Program, axes: Axes) -> Callable[..., tuple[Any, StoppingState]]:
     """Program that trains folds x members side by side.
 
     Args:
