@@ -1,1 +1,1 @@
-"""Measurements and studies that are no part of the package."""
+"""Measurements and studies that are not part of the package."""

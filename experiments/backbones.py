@@ -54,7 +54,7 @@ def work(experiment: Experiment) -> None:
 
 
 def _heads(rows: list[tables.Row], mode: str, seeds: Sequence[int]) -> dict[str, list[tables.Row]]:
-    """The columns of the table, each with a row a seed."""
+    """The columns of the table, each with a row per seed."""
     names = ("Weight", "Poly. decay", "Evolved")
     dense = {"Not pruned": [r for r in rows if r["head"] == "dense"]}
     return dense | {name: baselines.column(rows, mode, seeds, name) for name in names}

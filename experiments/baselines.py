@@ -99,7 +99,7 @@ def work(experiment: Experiment) -> None:
 
 
 def column(rows: list[tables.Row], mode: str, seeds: Sequence[int], name: str) -> list[tables.Row]:
-    """A column of the paper's table: a row a seed, at the evolved head's active fraction."""
+    """A column of the paper's table: a row per seed, at the evolved head's active fraction."""
     same = [
         r for r in rows if (r["mode"], r["at"]) == (mode, "same") and r["head"] in COLUMNS[name]
     ]

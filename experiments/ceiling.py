@@ -20,7 +20,7 @@ from evojax_prune.engine.workers import core_count
 
 
 def _rate(work: Callable[[int], None], amount: float) -> float:
-    """``amount`` a worker a call, with one worker a core, a second; the best of ten.
+    """``amount`` per worker and call, with one worker per core, per second; the best of ten.
 
     The best, because a ceiling is what the machine can do: a median on a shared machine is below
     what a contender reaches in a better moment.

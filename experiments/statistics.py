@@ -8,9 +8,9 @@ each baseline's by Wilcoxon's signed-rank test (Holm-corrected over the baseline
 by the Bayesian sign and signed-rank tests with a region of practical equivalence (Benavoli et al.
 2017).
 
-``--pairs runs``: a pair a run. Runs on the same data are not independent, which makes p values too
-small. ``--pairs datasets``: a pair a data set, means over its runs, as Demšar (2006) has it; that
-needs many data sets.
+``--pairs runs``: a pair per run. Runs on the same data are not independent, which makes p values
+too small. ``--pairs datasets``: a pair per data set, means over its runs, as Demšar (2006) has
+it; that needs many data sets.
 """
 
 from __future__ import annotations

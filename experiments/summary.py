@@ -84,7 +84,7 @@ def work(options: argparse.Namespace) -> None:
 def main(args: Sequence[str] | None = None) -> int:
     """The command; returns the exit status."""
     parser = table_parser(
-        "summary", "Evolved heads beside all baselines, a line a data set and mode."
+        "summary", "Evolved heads beside all baselines, a line per data set and mode."
     )
     return finish(lambda: work(parser.parse_args(args)))
 

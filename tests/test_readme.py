@@ -7,6 +7,7 @@ import stat
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,21 +28,25 @@ def test_the_recipe_for_numpy_gives_the_reported_accuracy(
     rng = np.random.default_rng(0)
     y = np.arange(90) % 3
     x = rng.normal(size=(90, 8)) + 1.5 * np.eye(3, 8)[y]
-    np.savez(tmp_path / "data.npz", x_train=x, y_train=y)
+    y_test = np.arange(30) % 3
+    x_test = (rng.normal(size=(30, 8)) + 1.5 * np.eye(3, 8)[y_test]).astype(np.float32)
+    np.savez(tmp_path / "data.npz", x_train=x, y_train=y, x_test=x_test, y_test=y_test)
     output = tmp_path / "demo"
     args = ["--dataset", str(tmp_path / "data.npz"), "--output", str(output), "--hidden", "8"]
     args += ["--population", "4", "--evaluations", "6", "--final-protocol.epochs", "5"]
     assert command.main(args) == 0
     capsys.readouterr()
-    (recipe,) = re.findall(r"```python\n([^`]*load_file[^`]*)```", README)
-    exec(recipe.replace("runs/demo", str(output)), {})
+    (recipe,) = re.findall(r"```python\n([^`]*safe_open[^`]*)```", README)
+    names: dict[str, Any] = {"features": x_test}
+    exec(recipe.replace("runs/demo", str(output)), names)
     result = Result.model_validate_json((output / "result.json").read_text())
-    assert float(capsys.readouterr().out) == result.best.test_accuracy
+    assert np.mean(names["x"].argmax(1) == y_test) == result.best.test_accuracy
+    assert capsys.readouterr().out.startswith("['")
 
 
 def test_every_flag_in_the_documents_exists() -> None:
     known = {f"--{name.replace('_', '-')}" for name in config.RunConfig.model_fields}
-    known |= {"--config", "--help"}
+    known |= {"--config", "--help", "--format", "--with-backbone"}
     texts = [README, *(path.read_text() for path in (ROOT / "configs").glob("*.yaml"))]
     for text in texts:
         for flag in re.findall(r"(?<![\w-])--[a-z][a-z-]+", text):

@@ -15,7 +15,7 @@ from scipy import stats
 
 from evojax_prune.analysis.paired import accuracy_interval, paired_difference
 from evojax_prune.cli import progress
-from evojax_prune.core.compact_head import compact_head, load_heads, save_heads
+from evojax_prune.core.compact_head import compact_head, read_heads, save_heads
 from evojax_prune.core.errors import UserError
 from evojax_prune.core.flax_head import Head
 from evojax_prune.core.head import head_spec, init_params
@@ -71,7 +71,8 @@ def test_heads_are_read_back_as_they_were_written(tmp_path: Path, folds: int) ->
     heads = tuple(compact_head(init_params(spec, f), masks, f) for f in range(folds))
     save_heads(tmp_path / "head.safetensors", heads, CARD)
     x = np.random.default_rng(1).normal(size=(4, 6)).astype("f4")
-    read = load_heads(tmp_path / "head.safetensors")
+    read, card = read_heads(tmp_path / "head.safetensors")
+    assert card == CARD
     assert len(read) == folds
     for a, b in zip(read, heads, strict=True):
         np.testing.assert_array_equal(a.logits(x), b.logits(x))

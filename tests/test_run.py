@@ -37,6 +37,8 @@ FILES = {
     "config.yaml",
     "convergence.png",
     "evaluations.csv",
+    "front.csv",
+    "front.png",
     "head.safetensors",
     "result.json",
 }

@@ -1,6 +1,6 @@
 """Centered kernel alignment: how alike two representations are, 0 to 1 (Kornblith et al. 2019).
 
-A representation is a matrix with one row an example (activations) or one row an input (the weights
+A representation is a matrix with one row per example (activations) or per input (the weights
 that leave it); CKA compares which rows are alike in one with which rows are alike in the other. It
 does not change under orthogonal transforms of the columns and isotropic scaling.
 """

@@ -19,6 +19,7 @@ from typing import Annotated, Any, TypeVar
 import tyro
 from pydantic.fields import FieldInfo
 
+from evojax_prune.cli.plugins import load_plugins
 from evojax_prune.core.errors import UserError
 from evojax_prune.core.options import PROGRAM, suggestion
 from evojax_prune.run import config
@@ -52,6 +53,7 @@ def parse(args: Sequence[str] | None = None) -> RunConfig:
     args = list(sys.argv[1:] if args is None else args)
     source, _ = tyro.cli(_Source, args=args, return_unknown_args=True, add_help=False)
     file = load_settings(source.config) if source.config else {}
+    load_plugins(source.plugin, file)
     asked = {k: v for k in ("protocol", "method", "mode") if (v := getattr(source, k)) is not None}
     given = merged(file, _flags(args, settled(merged(file, asked))))
     return config.validated(given)
@@ -70,6 +72,7 @@ class _Source:
     """The flags that decide what lies under the other flags."""
 
     config: Path | None = None
+    plugin: tuple[str, ...] = ()
     protocol: str | None = None
     method: str | None = None
     mode: str | None = None

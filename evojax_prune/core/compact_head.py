@@ -48,7 +48,7 @@ from evojax_prune.core.head_card import FORMAT, HeadCard
 from evojax_prune.core.masks import Masks, apply_mask
 from evojax_prune.core.scaling import Scaling
 
-__all__ = ["FORMAT", "CompactHead", "compact_head", "load_heads", "read_heads", "save_heads"]
+__all__ = ["FORMAT", "CompactHead", "compact_head", "read_heads", "save_heads"]
 
 LARGEST_FILE = 2**31
 """Bytes of the largest file that is read: the widest head of the paper has some 10 million."""
@@ -90,11 +90,6 @@ class CompactHead:
             return self
         return dataclasses.replace(self, scaling=scaling.take(self.features))
 
-    @property
-    def parameters(self) -> int:
-        """Weights and biases."""
-        return sum(k.size + (0 if b is None else b.size) for k, b in self.layers)
-
     def tensors(self, prefix: str = "") -> dict[str, np.ndarray]:
         """Everything by the name that it has in a file."""
         named = {f"{prefix}features": self.features}
@@ -130,15 +125,6 @@ def save_heads(path: Path, heads: tuple[CompactHead, ...], card: HeadCard) -> No
     all of it is one JSON object.
     """
     save_file(head_tensors(heads), path, metadata={"evojax_prune": card.model_dump_json()})
-
-
-def load_heads(path: str | Path) -> tuple[CompactHead, ...]:
-    """The head, or one per fold, of a ``head.safetensors``.
-
-    Raises:
-        UserError: as :func:`read_heads`.
-    """
-    return read_heads(path)[0]
 
 
 def read_heads(path: str | Path) -> tuple[tuple[CompactHead, ...], HeadCard]:

@@ -25,7 +25,7 @@ class Outcome:
 
     Attributes:
         genome: ``bool [G]``.
-        heads: the trained head, or one a fold.
+        heads: the trained head, or one per fold.
         selection: fraction of the selection rows classified rightly, mean over folds (or over fresh
             splits); NaN where training diverged.
         right: ``bool [folds, n]``, whether each test row is classified rightly.

@@ -14,7 +14,7 @@ from evojax_prune.core.compact_head import CompactHead
 from evojax_prune.core.head import head_spec, init_params
 from evojax_prune.core.scaling import Scaling
 from evojax_prune.deploy.classifier import Classifier
-from evojax_prune.deploy.program import Program, head_program, whole_program
+from evojax_prune.deploy.program import ExportedProgram, head_program, whole_program
 
 BATCHES = (1, 32)
 """Batch sizes that latency is measured for."""
@@ -28,7 +28,7 @@ WHOLE, SHORTENED = "with backbone", "with shortened backbone"
 
 
 @dataclasses.dataclass(frozen=True)
-class Cost:
+class Measured:
     """What one way of predicting costs.
 
     Attributes:
@@ -50,7 +50,7 @@ def measure_costs(
     with_backbone: bool = True,
     batches: Sequence[int] = BATCHES,
     clock: Callable[[], float] = time.perf_counter,
-) -> tuple[Cost, ...]:
+) -> tuple[Measured, ...]:
     """Measure the dense and the pruned head, alone and with the backbone.
 
     Programs are compiled by XLA for JAX's default device and measured with their input on the host,
@@ -73,7 +73,7 @@ def measure_costs(
     features, pruned = classifier.card.features, classifier.heads
     dense = tuple(_dense(classifier, head) for head in pruned)
     alone = {DENSE: head_program(dense, features), PRUNED: head_program(pruned, features)}
-    whole: dict[str, Program] = {}
+    whole: dict[str, ExportedProgram] = {}
     if with_backbone:
         net = classifier.backbone
         whole[f"{DENSE}, {WHOLE}"] = whole_program(dense, net, shorten=False)
@@ -109,11 +109,11 @@ def _dense(classifier: Classifier, pruned: CompactHead) -> CompactHead:
     return head.reading_raw(Scaling(kind, ones, ones))
 
 
-def _cost(name: str, program: Program, milliseconds: dict[int, float]) -> Cost:
+def _cost(name: str, program: ExportedProgram, milliseconds: dict[int, float]) -> Measured:
     from safetensors.numpy import save
 
     weights = {k: v for k, v in program.tensors.items() if not k.endswith("features")}
-    return Cost(
+    return Measured(
         name=name,
         parameters=sum(tensor.size for k, tensor in weights.items() if ".scaling." not in f".{k}"),
         bytes=len(save(program.tensors)),
@@ -122,7 +122,7 @@ def _cost(name: str, program: Program, milliseconds: dict[int, float]) -> Cost:
 
 
 def _latencies(
-    programs: dict[str, Program], batch: int, clock: Callable[[], float]
+    programs: dict[str, ExportedProgram], batch: int, clock: Callable[[], float]
 ) -> dict[str, float]:
     """Median time of a batch, milliseconds, of each program."""
     import jax

@@ -11,10 +11,10 @@ from pathlib import Path
 from evojax_prune.core.errors import UserError
 from evojax_prune.core.files import write_file
 from evojax_prune.deploy.classifier import Classifier, load
-from evojax_prune.deploy.costs import Cost, measure_costs
+from evojax_prune.deploy.costs import Measured, measure_costs
 from evojax_prune.deploy.files import check_output
 from evojax_prune.deploy.model_card import model_card
-from evojax_prune.deploy.program import Program, head_program, whole_program
+from evojax_prune.deploy.program import ExportedProgram, head_program, whole_program
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 """What a StableHLO file runs on."""
@@ -30,7 +30,7 @@ def export(
     *,
     with_backbone: bool = False,
     backbone_weights: str | Path | None = None,
-) -> tuple[Path, Program, tuple[Cost, ...]]:
+) -> tuple[Path, ExportedProgram, tuple[Measured, ...]]:
     """Export a run to one file, and write its model card beside it.
 
     Args:
@@ -70,7 +70,7 @@ def card_file(file: Path) -> Path:
     return file.with_name(f"{file.name}.md")
 
 
-def program_of(classifier: Classifier, *, with_backbone: bool = False) -> Program:
+def program_of(classifier: Classifier, *, with_backbone: bool = False) -> ExportedProgram:
     """What is exported of a run: its heads, with the shortened backbone if that is asked for.
 
     Raises:
@@ -81,14 +81,14 @@ def program_of(classifier: Classifier, *, with_backbone: bool = False) -> Progra
     return head_program(classifier.heads, classifier.card.features)
 
 
-def to_safetensors(program: Program, metadata: str) -> bytes:
+def to_safetensors(program: ExportedProgram, metadata: str) -> bytes:
     """The weights, by name: the heads as in ``head.safetensors``, the rest under ``backbone.``."""
     from safetensors.numpy import save
 
     return save(program.tensors, metadata={"evojax_prune": metadata})
 
 
-def to_stablehlo(program: Program, metadata: str) -> bytes:
+def to_stablehlo(program: ExportedProgram, metadata: str) -> bytes:
     """A zip archive of ``program.bin``, which ``jax.export`` reads, and ``card.json``."""
     import jax
 
@@ -105,7 +105,7 @@ def to_stablehlo(program: Program, metadata: str) -> bytes:
     return file.getvalue()
 
 
-def to_onnx(program: Program, metadata: str) -> bytes:
+def to_onnx(program: ExportedProgram, metadata: str) -> bytes:
     """An ONNX model by jax2onnx, the metadata in its ``metadata_props``."""
     if importlib.util.find_spec("jax2onnx") is None:
         raise UserError(
@@ -116,20 +116,22 @@ def to_onnx(program: Program, metadata: str) -> bytes:
     from jax2onnx import to_onnx as convert
 
     (batch,) = jax.export.symbolic_shape("n")
-    model = convert(
-        program.function,
-        [program.example(batch)],
-        model_name="evojax_prune",
-        opset=OPSET,
-        input_names=[program.input_name],
-        output_names=["probabilities"],
-    )
+    # The converter counts on JAX's own promotion rules.
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        model = convert(
+            program.function,
+            [program.example(batch)],
+            model_name="evojax_prune",
+            opset=OPSET,
+            input_names=[program.input_name],
+            output_names=["probabilities"],
+        )
     entry = model.metadata_props.add()
     entry.key, entry.value = "evojax_prune", metadata
     return model.SerializeToString()
 
 
-FORMATS: dict[str, tuple[str, Callable[[Program, str], bytes]]] = {
+FORMATS: dict[str, tuple[str, Callable[[ExportedProgram, str], bytes]]] = {
     "onnx": ("model.onnx", to_onnx),
     "stablehlo": ("model.stablehlo.zip", to_stablehlo),
     "safetensors": ("model.safetensors", to_safetensors),

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from evojax_prune.core.head_card import HeadCard
-from evojax_prune.deploy.costs import DENSE, PRUNED, SHORTENED, WHOLE, Cost, device
-from evojax_prune.deploy.program import Program
+from evojax_prune.deploy.costs import DENSE, PRUNED, SHORTENED, WHOLE, Measured, device
+from evojax_prune.deploy.program import ExportedProgram
 
 _SHOWN_CLASSES = 100
 
@@ -90,7 +90,7 @@ tensors = load_file("{file}")  # evojax_prune.core.compact_head says what to do"
 
 
 def model_card(
-    card: HeadCard, format: str, file: str, program: Program, costs: Sequence[Cost]
+    card: HeadCard, format: str, file: str, program: ExportedProgram, costs: Sequence[Measured]
 ) -> str:
     """The card as Markdown.
 
@@ -124,7 +124,7 @@ def model_card(
     )
 
 
-def cost_table(costs: Sequence[Cost]) -> str:
+def cost_table(costs: Sequence[Measured]) -> str:
     """Parameters, file size and latency, as a Markdown table."""
     batches = list(costs[0].milliseconds)
     rows = [
@@ -139,7 +139,7 @@ def cost_table(costs: Sequence[Cost]) -> str:
     return _table(["", "parameters", "file, kB", *(f"batch {b}, ms" for b in batches)], rows)
 
 
-def bought(costs: Sequence[Cost]) -> str:
+def bought(costs: Sequence[Measured]) -> str:
     """What the table means, in words."""
     by_name = {cost.name: cost for cost in costs}
     dense, pruned = by_name[DENSE], by_name[PRUNED]
@@ -205,7 +205,7 @@ def _plain(text: str) -> str:
     return printable.replace("|", "\\|").replace("`", "'")
 
 
-def _preparation(card: HeadCard, program: Program) -> str:
+def _preparation(card: HeadCard, program: ExportedProgram) -> str:
     if program.input_name == "features" or card.backbone is None:
         return "as the backbone gives them; what is done to them is part of the model"
     return (
@@ -220,7 +220,7 @@ def _classes(card: HeadCard) -> str:
     return f"{shown}, and {more} more, which the file's metadata name" if more > 0 else shown
 
 
-def _call(format: str, file: str, program: Program) -> str:
+def _call(format: str, file: str, program: ExportedProgram) -> str:
     shape = ", ".join(map(str, (1, *program.shape)))
     example = f"np.zeros(({shape}), np.{program.dtype})"
     return _CALLS[format].format(file=file, input=program.input_name, example=example)

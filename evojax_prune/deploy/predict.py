@@ -40,16 +40,18 @@ def prediction_table(
         UserError: a features file or backbone that cannot be used.
     """
     names = classifier.card.classes
+    # Whatever can be refused is, before the first row.
+    features = {file: _probabilities(classifier, file) for file in files if _has_features(file)}
+    if len(features) < len(set(files)):
+        _ = classifier.backbone
     yield (*COLUMNS, *names)
-    for is_features, group in itertools.groupby(files, lambda file: file.suffix.lower() == ".npz"):
-        predict = _of_files if is_features else _of_images
-        for path, prediction in predict(classifier, list(group)):
-            best, numbers = "", [""] * len(names)
-            if prediction.error is None:
-                best = names[int(prediction.probabilities.argmax())]
-                numbers = [f"{p:.6f}" for p in prediction.probabilities]
-            counts[best] += 1
-            yield (path, best, max(numbers), prediction.error or "", *numbers)
+    for path, prediction in _predictions(classifier, files, features):
+        best, numbers = "", [""] * len(names)
+        if prediction.error is None:
+            best = names[int(prediction.probabilities.argmax())]
+            numbers = [f"{p:.6f}" for p in prediction.probabilities]
+        counts[best] += 1
+        yield (path, best, max(numbers), prediction.error or "", *numbers)
 
 
 def listed(paths: Sequence[Path]) -> list[Path]:
@@ -82,14 +84,21 @@ def _below(folder: Path) -> Iterator[Path]:
                 yield Path(where) / name
 
 
-def _of_images(classifier: Classifier, files: list[Path]) -> Iterator[tuple[str, Prediction]]:
-    return zip(map(str, files), classifier.classify(files), strict=True)
+def _has_features(file: Path) -> bool:
+    return file.suffix.lower() == ".npz"
 
 
-def _of_files(classifier: Classifier, files: list[Path]) -> Iterator[tuple[str, Prediction]]:
-    for file in files:
-        for i, row in enumerate(_probabilities(classifier, file)):
-            yield f"{file}#{i}", Prediction(row)
+def _predictions(
+    classifier: Classifier, files: Sequence[Path], features: dict[Path, np.ndarray]
+) -> Iterator[tuple[str, Prediction]]:
+    """What each row is called and its prediction, in the order of the files."""
+    for has_features, group in itertools.groupby(files, _has_features):
+        if has_features:
+            for file in group:
+                yield from ((f"{file}#{i}", Prediction(p)) for i, p in enumerate(features[file]))
+        else:
+            images = list(group)
+            yield from zip(map(str, images), classifier.classify(images), strict=True)
 
 
 def _probabilities(classifier: Classifier, path: Path) -> np.ndarray:

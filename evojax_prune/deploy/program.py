@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclasses.dataclass(frozen=True)
-class Program:
+class ExportedProgram:
     """What is exported.
 
     Attributes:
@@ -52,7 +52,7 @@ class Program:
         return self.function if self.input_name == "features" else shifted_depthwise(self.function)
 
 
-def head_program(heads: Sequence[CompactHead], features: int) -> Program:
+def head_program(heads: Sequence[CompactHead], features: int) -> ExportedProgram:
     """The heads by themselves.
 
     Args:
@@ -65,12 +65,12 @@ def head_program(heads: Sequence[CompactHead], features: int) -> Program:
         return folds[0] if len(folds) == 1 else sum(folds[1:], folds[0]) / np.float32(len(folds))
 
     tensors = head_tensors(tuple(heads))
-    return Program(function, "features", (features,), "float32", features, tensors)
+    return ExportedProgram(function, "features", (features,), "float32", features, tensors)
 
 
 def whole_program(
     heads: Sequence[CompactHead], backbone: Extractor, *, shorten: bool = True
-) -> Program:
+) -> ExportedProgram:
     """Backbone and heads in one.
 
     Args:
@@ -104,7 +104,7 @@ def whole_program(
     named = {".".join(str(key.key) for key in path): leaf for path, leaf in leaves}
     tensors = head.tensors | {f"backbone.{name}": leaf for name, leaf in named.items()}
     shape = (backbone.image_size, backbone.image_size, 3)
-    return Program(function, "images", shape, "uint8", backbone.features, tensors, note)
+    return ExportedProgram(function, "images", shape, "uint8", backbone.features, tensors, note)
 
 
 def shortened(
@@ -138,7 +138,7 @@ def _probabilities(head: CompactHead, x: jax.Array) -> jax.Array:
     if scaling is not None and scaling.kind == "l2":
         length = jnp.sqrt((x * x).sum(1, keepdims=True))
         x = x / jnp.where(length == 0, 1, length)
-    if len(head.features) < x.shape[1]:
+    if not np.array_equal(head.features, np.arange(x.shape[1])):
         x = jnp.take(x, head.features, axis=1)
     if scaling is not None and scaling.kind == "standard":
         x = (x - scaling.mean[None]) / scaling.scale[None]

@@ -78,7 +78,7 @@ def find(problem: Problem, options: SearchOptions, session: Session) -> Found:
         result = search(problem, options, evaluator, rankings, session, watch)
     seconds, reports = time.monotonic() - began, tuple(evaluator.reports)
 
-    genomes = _finalists(problem, result, options)
+    genomes = finalists(problem, result, options)
     session.keep()
     with observer.stage("finalists", len(genomes), "heads", trainings) as shown:
         heads = sound_outcomes(problem.refit(genomes, shown.advance))
@@ -121,7 +121,7 @@ def _choice(options: SearchOptions) -> Choice:
     return options.choice if len(options.objectives) > 1 and options.size is None else "best"
 
 
-def _finalists(problem: Problem, result: SearchResult, options: SearchOptions) -> np.ndarray:
+def finalists(problem: Problem, result: SearchResult, options: SearchOptions) -> np.ndarray:
     """Genomes ``bool [F, G]`` that are trained by the final protocol, each one once.
 
     The best of one objective; of several some of the front, spread over its sizes. Where selection
@@ -239,6 +239,9 @@ class _Watch:
         self._observer.on_generation(info)
 
 
+_STARTS = {"random": "random", "sensitivity": "scores", "rankings": "ranked"}
+
+
 def search_strategy(
     options: SearchOptions, genome_length: int, scores: np.ndarray | None = None
 ) -> Strategy:
@@ -252,8 +255,7 @@ def search_strategy(
     Raises:
         UserError: an unknown strategy, or an option that it does not have.
     """
-    init = "random" if options.init == "random" else "scores"
-    changes: dict[str, object] = {"init": init}
+    changes: dict[str, object] = {"init": _STARTS[options.init]}
     if options.size is not None and len(options.objectives) == 1:
         part = min(options.size, genome_length) / genome_length
         changes["density"] = (part, part)

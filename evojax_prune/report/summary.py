@@ -12,7 +12,7 @@ from evojax_prune.core.mode import ModeName
 
 if TYPE_CHECKING:
     from evojax_prune.methods.found import Found
-    from evojax_prune.report.result import HeadResult, Result
+    from evojax_prune.report.result import DatasetResult, HeadResult, Result
 
 SELECTED_ON_TEST = "selected on test"
 
@@ -35,20 +35,21 @@ def table(result: Result) -> Table:
     counted = f"active {counted_as(config['mode'])}"
     mark = f", {SELECTED_ON_TEST}" if result.selected_on_test else ""
     lines = Table(
-        title=f"{data.name}, mode {config['mode']}, {config['grain']}: "
-        f"{data.train} training, {data.selection} selection, {data.test} test rows{mark}",
+        title=f"{data.name}, mode {config['mode']}, {config['grain']}: {rows_of(data)}{mark}",
         title_justify="left",
         box=box.SIMPLE_HEAD,
     )
     lines.add_column("head", no_wrap=True)
-    test = f"test accuracy ({SELECTED_ON_TEST})" if result.selected_on_test else "test accuracy"
-    for name in ("selection accuracy", f"{test}, 95% interval", counted, "parameters", "optimism"):
-        lines.add_column(name, justify="right")
+    test = f"test ({SELECTED_ON_TEST})" if result.selected_on_test else "test accuracy"
+    for name in ("selection", f"{test}, 95% interval", counted, "parameters", "optimism"):
+        lines.add_column(name, justify="right", no_wrap=True)
     rows: dict[str, HeadResult] = {
         "dense": result.dense,
         f"random, best of {result.random.masks}": result.random,
-        result.best_name: result.best,
     }
+    if result.ranking is not None:
+        rows[result.ranking.name] = result.ranking
+    rows[result.best_name] = result.best
     for name, head in rows.items():
         low, high = head.test_interval
         lines.add_row(
@@ -60,7 +61,20 @@ def table(result: Result) -> Table:
             f"{head.optimism:+.4f}",
             style="bold" if head is result.best else None,
         )
+    if result.ensemble is not None:
+        together = result.ensemble
+        size = f"{together.parameters:,} ({together.parameters / result.dense.parameters:.0%})"
+        lines.add_row(
+            f"all {together.heads} finalists", "", f"{together.test_accuracy:.4f}", "", size, ""
+        )
     return lines
+
+
+def rows_of(data: DatasetResult) -> str:
+    """How many rows each split has."""
+    if not data.selection:
+        return f"{data.train} training and selection, {data.test} test rows"
+    return f"{data.train} training, {data.selection} selection, {data.test} test rows"
 
 
 def baselines_table(result: Result) -> Table:

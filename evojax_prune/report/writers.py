@@ -6,6 +6,8 @@ holds back none of the others.
 
 from __future__ import annotations
 
+import csv
+import io
 import logging
 import math
 from collections.abc import Callable, Mapping
@@ -160,8 +162,31 @@ def _convergence(path: Path, pruned: Pruned) -> None:
         title = f"{name}, {mode}: {found.name} on the {on}"
         figures.levels(figure, trials, found.pruned.active_fraction, found.dense_values[0], title)
     else:
-        title = f"{name}, {mode}: fitness on the {on}"
+        title = f"{name}, {mode}: search on the {on}"
         figures.convergence(figure, trials, found.dense_values[0], title)
+    save_file(path, lambda part: figures.save(figure, part))
+
+
+def _front_csv(path: Path, pruned: Pruned) -> None:
+    """The finalists, one row each: what ``result.json`` has of them, as a table."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    columns = [
+        *("genome", "chosen", "active_units", "active_fraction", "parameters"),
+        *("selection_accuracy", "test_accuracy", "optimism", "epochs"),
+    ]
+    writer.writerow(columns)
+    for head in pruned.result.finalists:
+        writer.writerow([getattr(head, column) for column in columns])
+    write_file(path, text.getvalue())
+
+
+def _front(path: Path, pruned: Pruned) -> None:
+    """Accuracy against size."""
+    figure, problem = figures.new_figure(), pruned.problem
+    mark = f", {summary.SELECTED_ON_TEST}" if problem.selected_on_test else ""
+    title = f"{problem.name}, {problem.pruning.mode.name}: accuracy against size{mark}"
+    figures.front(figure, pruned.result, title)
     save_file(path, lambda part: figures.save(figure, part))
 
 
@@ -176,5 +201,7 @@ ESSENTIAL: dict[str, Writer] = {
 WRITERS: dict[str, Writer] = {
     "evaluations.csv": _evaluations,
     "convergence.png": _convergence,
+    "front.csv": _front_csv,
+    "front.png": _front,
 }
 """Further files; one more is one line here."""

@@ -39,6 +39,12 @@ class SourceOptions(Options):
         "'selected on test'); holdout: the paper's training and features, and a search for "
         "accuracy on one hold-out; backbone and image size stay as given",
     )
+    plugin: tuple[UserPath, ...] = Field(
+        (),
+        description="Python files that register methods, objectives, data sources, backbones or "
+        "writers of your own; they are imported first",
+        json_schema_extra=metavar("FILE.py ..."),
+    )
 
 
 class DataOptions(Options):
@@ -292,6 +298,7 @@ class RunConfig(
             settings["dataset"] = str(Path(self.dataset).expanduser().resolve())
         if self.ood is not None and Path(self.ood).expanduser().exists():
             settings["ood"] = str(Path(self.ood).expanduser().resolve())
+        settings["plugin"] = [str(file.resolve()) for file in self.plugin]
         for name in ("data_dir", "backbone_weights"):
             if settings[name] is not None:
                 settings[name] = str(Path(settings[name]).resolve())

@@ -17,7 +17,7 @@ from evojax_prune.core.mode import MODES
 from evojax_prune.core.options import Options
 from evojax_prune.core.pruning import Pruning
 from evojax_prune.core.splits import FeatureSplits
-from evojax_prune.data import FeatureTable, make_splits, scale_splits
+from evojax_prune.data import FeatureTable, make_splits, scale_splits, table_of
 from evojax_prune.engine import ENGINES, optimizer_names
 from evojax_prune.features import load_table
 from evojax_prune.methods import METHODS, Method
@@ -26,7 +26,7 @@ from evojax_prune.methods.observer import Observer
 from evojax_prune.methods.problem import Advance, Problem
 from evojax_prune.report.pruned import Pruned
 from evojax_prune.report.writers import Writer, settings_text, write_results
-from evojax_prune.run.config import RunConfig, validated
+from evojax_prune.run.config import BackboneOptions, RunConfig, SourceOptions, validated
 from evojax_prune.run.settings_file import load_settings
 from evojax_prune.run.store import PartialFolder
 
@@ -140,24 +140,74 @@ def compare(
     )
 
 
-def prune(config: RunConfig, *, observer: Observer | None = None) -> Pruned:
-    """Find a pruned head as a configuration says, and compare it with the dense one.
+def prune(
+    data: RunConfig | Any,
+    labels: Any = None,
+    *,
+    groups: Any = None,
+    x_test: Any = None,
+    y_test: Any = None,
+    groups_test: Any = None,
+    observer: Observer | None = None,
+    **settings: Any,
+) -> Pruned:
+    """Find a pruned head, and compare it with the dense one.
+
+    ``prune(x, y, groups=patients)`` for features in memory, ``prune(config)`` for anything that the
+    main command takes. Files are written only where an ``output`` folder is named.
 
     Args:
-        config: what to do. Files are written only where it names an ``output`` folder.
+        data: features ``[n, F]`` of any type of number, or a configuration.
+        labels: ``[n]``, integers, booleans or strings; the sorted labels are the classes.
+        groups: group of each row ``[n]``, which no split cuts.
+        x_test: features of a given test split; part of ``data`` is cut off if there is none.
+        y_test: its labels.
+        groups_test: its groups.
         observer: told how far the run is.
+        settings: of features in memory: fields of :class:`RunConfig`, but those about data and
+            backbone.
 
     Returns:
         The pruned head, its figures (``result``), and everything that they were made of.
 
     Raises:
         UserError: the input is at fault; nothing has been written then but cached features.
+
+    Example:
+        >>> import numpy as np
+        >>> rng = np.random.default_rng(0)
+        >>> y = np.arange(90) % 3
+        >>> x = rng.normal(size=(90, 12)) + 2 * np.eye(3, 12)[y]
+        >>> pruned = prune(x, y, size=4, objectives=["cross-entropy"], population=6, evaluations=24)
+        >>> int(pruned.genome.sum())
+        4
     """
-    observer = observer or Observer()
-    if config.output is None:
-        return _run(config, load_problem(config, observer), observer, Nothing())()
-    store = PartialFolder(config.output)
-    return prune_into(store, config, observer)
+    if isinstance(data, RunConfig):
+        arrays = (labels, groups, x_test, y_test, groups_test)
+        if settings or any(array is not None for array in arrays):
+            raise UserError(
+                "prune takes a configuration alone, or features and labels with settings: put the "
+                "settings into the configuration"
+            )
+        return _prune(data, None, observer or Observer())
+    config = validated(settings)
+    if given := sorted(_OF_FILES & config.model_fields_set):
+        raise UserError(f"{given[0]} does nothing for features in memory: drop it")
+    table = table_of(data, labels, x_test, y_test, groups, groups_test)
+    return _prune(config, make_problem(config, table), observer or Observer())
+
+
+_OF_FILES = {*SourceOptions.model_fields, *BackboneOptions.model_fields} | {
+    *("dataset", "data_dir", "groups", "skip_unreadable", "ood")
+}
+"""Settings that features in memory have no use for."""
+
+
+def _prune(config: RunConfig, problem: Problem | None, observer: Observer) -> Pruned:
+    """A run with a problem of its own, or the configuration's."""
+    if config.output is not None:
+        return prune_into(PartialFolder(config.output), config, observer, problem=problem)
+    return _run(config, problem or load_problem(config, observer), observer, Nothing())()
 
 
 def prune_into(

@@ -73,26 +73,34 @@ class Estimator:
         self._occasion.extend(np.full(len(genomes), occasion))
         self._values.extend(values)
 
-    def estimates(self, active: np.ndarray) -> Estimates:
-        """What every genome is worth.
+    def estimates(self, active: np.ndarray, among: np.ndarray | None = None) -> Estimates:
+        """What genomes are worth.
 
         Args:
             active: active bits of all genomes ``int64 [E]``; each has been looked at.
+            among: numbers ``int64 [n]`` of those that compete now, by default all. Others are not
+                looked back to: a search soon leaves its first genomes far behind, and a trend
+                through them would draw the best of today towards the past. Theirs are NaN.
         """
-        genome, occasion = self._genome.array, self._occasion.array
+        genome, occasion, seen_values = self._genome.array, self._occasion.array, self._values.array
+        if among is not None:
+            compete = np.zeros(len(active), bool)
+            compete[among] = True
+            rows = compete[genome]
+            genome, occasion, seen_values = genome[rows], occasion[rows], seen_values[rows]
         looks = np.bincount(genome, minlength=len(active))
         values, errors = np.empty((2, len(active), len(self._objectives)))
         for m, objective in enumerate(self._objectives):
-            seen = self._values.array[:, m]
+            seen = seen_values[:, m]
             if objective.noisy:
                 found = self._effects[m].fit(seen, genome, occasion, active)
             else:
-                last = np.empty(len(active))
+                last = np.full(len(active), np.nan)
                 last[genome] = seen
                 found = last, np.zeros(len(active))
             values[:, m], errors[:, m] = found
         failed = np.zeros(len(active), bool)
-        failed[genome[~np.isfinite(self._values.array).all(1)]] = True
+        failed[genome[~np.isfinite(seen_values).all(1)]] = True
         values[failed] = np.nan
         return Estimates(values, errors, looks)
 

@@ -194,6 +194,18 @@ class FreshMemory(Memory):
                     total[f"{objective.name} error"] = errors
         return total
 
+    def _update(self, places: np.ndarray) -> None:
+        """New estimates for the genomes that compete; the others keep their last ones."""
+        found = self._estimator.estimates(self.archive.active, places)
+        old = self._estimates
+        values, errors, looks = found.values, found.errors, found.looks
+        if old is not None:
+            rest = np.setdiff1d(np.arange(len(old.looks)), places)
+            for new, before in zip((values, errors, looks), dataclasses.astuple(old), strict=True):
+                new[rest] = before[rest]
+        self._estimates = Estimates(values, errors, looks)
+        self.archive.set_values(values)
+
     def _keep(
         self, names: list[str], packed: np.ndarray, generation: int, evaluation: Evaluation
     ) -> int:
@@ -207,8 +219,7 @@ class FreshMemory(Memory):
         if len(old):
             self._again.append((places[old], dict(_rows_of(evaluation, old).columns)))
         self._estimator.observe(places, generation, evaluation.values)
-        self._estimates = self._estimator.estimates(self.archive.active)
-        self.archive.set_values(self._estimates.values)
+        self._update(places)
         return len(fresh)
 
 

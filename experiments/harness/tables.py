@@ -53,7 +53,7 @@ def over_seeds(rows: Iterable[Row], column: str, **where: object) -> Summary:
 
 
 def percent(summary: Summary) -> str:
-    """An active fraction as the paper has it: whole per cent."""
+    """An active fraction as the paper has it: whole percent."""
     return f"{100 * summary.mean:.0f}" if summary.n else ABSENT
 
 

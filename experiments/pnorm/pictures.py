@@ -13,7 +13,7 @@ from experiments.pnorm.networks import Network
 
 
 def curves(network: Network, path: Path) -> None:
-    """Test accuracy against the reduction level, a line a ranking, the spread over seeds shaded."""
+    """Test accuracy against the reduction level, a line per ranking, with its spread over seeds."""
     figure = _figure(7.5, 5)
     axes = figure.subplots()
     for i, name in enumerate(network.rankings):

@@ -25,9 +25,9 @@ All in points of 100.
 def write(cells: Sequence[Cell], output: Path) -> None:
     """Write every report.
 
-    ``results.csv``: one row a ranking, level and seed. ``overlap.csv``: one row a pair of rankings
-    and level. ``summary.md``: one row a network, then each network's table. A picture each of the
-    curves, the norm by level map and the overlap, for every network.
+    ``results.csv``: one row per ranking, level and seed. ``overlap.csv``: one row per pair of
+    rankings and level. ``summary.md``: one row per network, then each network's table. A picture of
+    each of the curves, the norm by level map and the overlap, for every network.
     """
     found = networks(cells)
     _csv(output / "results.csv", [row for cell in cells for row in cell["rows"]])

@@ -100,7 +100,7 @@ class Study(BaseModel):
         if self.fine_tune and kfold:
             raise ValueError(
                 f"fine_tune goes on from one dense head, but {kfold[0]} is split by kfold, which "
-                "trains one a fold: choose another selection"
+                "trains one per fold: choose another selection"
             )
         return self
 

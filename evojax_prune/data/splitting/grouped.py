@@ -44,7 +44,7 @@ def cut_groups(
         Row numbers, sorted: of the rest, and of the part.
 
     Raises:
-        UserError: there is no such choice.
+        UserError: no choice of groups is possible.
     """
     names, codes = np.unique(groups, return_inverse=True)
     counts = np.zeros((len(names), int(labels.max()) + 1), np.int64)

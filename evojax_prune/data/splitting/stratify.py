@@ -40,7 +40,7 @@ def cut(
         seed: same seed, same cut.
         keep: groups of each class that the rest should have, so that it can be cut again; it must
             have one. 0 where the rest may lack classes.
-        pieces: into how many the part will be cut again: the groups, or rows a class, it needs.
+        pieces: into how many the part will be cut again: the groups, or rows per class, it needs.
         what: the part's name in messages.
 
     Raises:

@@ -107,7 +107,7 @@ def load_tensors(path: Path) -> dict[str, np.ndarray]:
         Read-only arrays by name, in the file's order.
 
     Raises:
-        UserError: the file is none such, is damaged, or holds anything but tensors.
+        UserError: the file is not of this kind, is damaged, or holds anything but tensors.
     """
     try:
         read = _read_zip if zipfile.is_zipfile(path) else _read_legacy

@@ -1,4 +1,4 @@
-"""Children that are no copy of anyone."""
+"""Children that are not a copy of another genome."""
 
 from __future__ import annotations
 

@@ -1,0 +1,51 @@
+"""Python files of the user's own, imported before anything is looked up by its name."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from evojax_prune.core.errors import UserError
+
+
+def load_plugins(files: Sequence[str], settings: dict[str, Any]) -> None:
+    """Import the files that the command line names.
+
+    A settings file may come from anywhere, so the plugins that it names are not imported unless the
+    command line names them, too.
+
+    Args:
+        files: of the command line, in order.
+        settings: of ``--config``.
+
+    Raises:
+        UserError: a file cannot be imported, or only the settings name it.
+    """
+    wanted = settings.get("plugin") or ()
+    named = {Path(file).expanduser().resolve() for file in files}
+    for file in wanted if isinstance(wanted, list | tuple) else ():
+        if Path(str(file)).expanduser().resolve() not in named:
+            raise UserError(
+                f"the settings name the plugin {file}, which is code that would run here: add "
+                f"--plugin {file} if you trust it"
+            )
+    for file in files:
+        _load(Path(file).expanduser())
+
+
+def _load(file: Path) -> None:
+    if not file.is_file():
+        raise UserError(f"--plugin is {file}, and there is no file of that name: check the path")
+    spec = importlib.util.spec_from_file_location(f"evojax_prune_plugin_{file.stem}", file)
+    if spec is None or spec.loader is None:
+        raise UserError(f"--plugin is {file}, expected a Python file, FILE.py")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        said = " ".join(str(error).split())
+        raise UserError(
+            f"the plugin {file} cannot be imported ({type(error).__name__}: {said}): mend it"
+        ) from error
