@@ -188,7 +188,7 @@ def train_epochs(
 
 
 def score(state: MemberState, x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
-    """NativeScores what a member in primal form has learned, see :func:`best`.
+    """Scores what a member in primal form has learned, see :func:`best`.
 
     Args:
         state: the member, without a dual first layer.
