@@ -121,7 +121,14 @@ class Protocol:
     ] = 0
 
     def for_rows(self, rows: int) -> Protocol:
-        """The protocol with the epochs that so many training rows need."""
+        """The protocol with the epochs that so many training rows need.
+
+        Example:
+            >>> FINAL.for_rows(100).epochs  # 4 steps per epoch
+            250
+            >>> FINAL.for_rows(10_000).epochs
+            30
+        """
         each = -(-rows // min(self.batch_size, max(rows, 1))) if rows else 1
         epochs = max(self.epochs, -(-self.steps // each))
         return dataclasses.replace(self, epochs=epochs, steps=0) if self.steps else self

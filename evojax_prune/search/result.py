@@ -160,6 +160,11 @@ def consensus(population: np.ndarray, active: int, scores: np.ndarray | None = N
         population: ``bool [P, G]``.
         active: at most G.
         scores: ``float64 [G]``, or None.
+
+    Example:
+        >>> population = np.array([[1, 1, 0], [1, 0, 1], [1, 0, 1]], bool)
+        >>> consensus(population, 2).astype(int)
+        array([1, 0, 1])
     """
     frequency = population.mean(0)
     ties = np.zeros(len(frequency)) if scores is None else -scores

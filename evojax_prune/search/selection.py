@@ -118,6 +118,10 @@ def nondominated(costs: np.ndarray) -> np.ndarray:
 
     Args:
         costs: ``float64 [n, M]``, minimised, finite.
+
+    Example:
+        >>> nondominated(np.array([[1.0, 2.0], [2.0, 1.0], [2.0, 2.0]]))
+        array([ True,  True, False])
     """
     unique, place = np.unique(costs, axis=0, return_inverse=True)  # rows sorted by first, ...
     if costs.shape[1] <= 2:
@@ -156,6 +160,10 @@ def hypervolume(costs: np.ndarray, reference: np.ndarray) -> float:
     Args:
         costs: ``float64 [n, M]``, minimised, finite.
         reference: ``float64 [M]``; rows that are not below it everywhere add nothing.
+
+    Example:
+        >>> hypervolume(np.array([[1.0, 2.0], [2.0, 1.0]]), np.array([3.0, 3.0]))
+        3.0
     """
     costs = costs[(costs < reference).all(1)]
     if not len(costs):
