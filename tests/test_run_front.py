@@ -108,6 +108,7 @@ def test_nothing_depends_on_the_test_rows_but_the_scores_on_them(
     for one, two in zip(first.finalists, second.finalists, strict=True):
         assert (one.genome, one.selection_accuracy) == (two.genome, two.selection_accuracy)
     for one, two in zip(first.baselines, second.baselines, strict=True):
+        assert one.selection_accuracy is not None
         assert (one.active_fraction, one.selection_accuracy) == (
             two.active_fraction,
             two.selection_accuracy,

@@ -75,6 +75,7 @@ def compare(
     seed: int = 0,
     *,
     found: np.ndarray | None = None,
+    judged: Sequence[FeatureSplits] = (),
     methods: Sequence[str] | None = None,
     fractions: Sequence[float] = FRACTIONS,
     random_masks: int = 5,
@@ -97,6 +98,8 @@ def compare(
         seed: the found head's: initial weights, minibatch order; and random baselines.
         found: the found genome ``bool [G]``; with it, and in mode ``features``, plain logistic
             regression is also shown on its features.
+        judged: splits that selection accuracies are measured on, where ``splits`` have no selection
+            rows: every baseline is made anew out of their training rows.
         methods: names out of :func:`method_names`; all if None.
         fractions: grid for each baseline's own best; ``fraction`` is always in it.
         random_masks: random masks at each fraction.
@@ -135,6 +138,12 @@ def compare(
 
     job = _Job(pruning, protocol, seed, levels, names, random_masks, found, fit, progress)
     trials = mean_over_folds([job.trials(fold) for fold in folds])
+    if judged:
+        selected = mean_over_folds([job.trials(part) for part in judged])
+        trials = [
+            dataclasses.replace(trial, selection=other.selection)
+            for trial, other in zip(trials, selected, strict=True)
+        ]
     return [row for name in ("dense", *names, LOGISTIC_FOUND) for row in table_rows(name, trials)]
 
 

@@ -23,7 +23,7 @@ from evojax_prune.features import load_table
 from evojax_prune.methods import METHODS, Method
 from evojax_prune.methods.found import Found, Session
 from evojax_prune.methods.observer import Observer
-from evojax_prune.methods.problem import Advance, Problem
+from evojax_prune.methods.problem import JUDGING, Advance, Problem
 from evojax_prune.report.pruned import Pruned
 from evojax_prune.report.writers import Writer, settings_text, write_results
 from evojax_prune.run.config import BackboneOptions, RunConfig, SourceOptions, validated
@@ -97,7 +97,10 @@ class Run:
             return []
         at = self.problem.pruning.fractions(found.pruned.genome)
         heads = baselines.count_heads(
-            self.problem.pruning, at, folds=self.problem.folds, fractions=self.compare
+            self.problem.pruning,
+            at,
+            folds=self.problem.folds + self.problem.resampled,
+            fractions=self.compare,
         )
         with self.observer.stage("other ways of pruning", heads, "heads") as shown:
             rows = compare(self.problem, found.pruned.genome, self.compare, advance=shown.advance)
@@ -131,6 +134,7 @@ def compare(
         problem.pruning.fractions(genome),
         problem.training.seed,
         found=genome,
+        judged=problem.parts(JUDGING) if problem.resampled else (),
         methods=methods,
         fractions=fractions,
         random_masks=random_masks,
