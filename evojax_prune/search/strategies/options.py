@@ -78,8 +78,8 @@ class StrategyOptions(Options):
         6.0,
         ge=0,
         le=80,
-        description="of --init scores: logits between the bit of the lowest score and that of the "
-        "highest; 0 is random, the larger the closer to taking the highest",
+        description="of first genomes that follow scores: logits between the bit of the lowest "
+        "score and that of the highest; 0 is random, the larger the closer to taking the highest",
     )
 
     @property
