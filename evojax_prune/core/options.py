@@ -10,7 +10,7 @@ import typing
 from collections.abc import Iterable
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, model_validator
 
 PROGRAM = "python -m evojax_prune.run"
 """What a user types, for help and messages."""
@@ -55,3 +55,14 @@ def suggestion(word: str, valid: Iterable[str]) -> str:
     near = difflib.get_close_matches(word, valid, n=1)
     meant = f", did you mean {near[0]!r}?" if near else ";"
     return f"{meant} valid: {', '.join(valid)}"
+
+
+def assignments(value: Any, info: ValidationInfo) -> Any:
+    """``("a=1", "b=2")``, as flags have it, as a mapping."""
+    if not isinstance(value, tuple | list):
+        return value
+    pairs = [str(part).partition("=") for part in value]
+    if not all(name and equals for name, equals, _ in pairs):
+        given = " ".join(map(str, value))
+        raise ValueError(f"{info.field_name} is {given}, expected NAME=VALUE ...")
+    return {name: number for name, _, number in pairs}

@@ -6,9 +6,9 @@ import dataclasses
 import math
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_serializer
+from pydantic import AfterValidator, BeforeValidator, Field, field_serializer
 
-from evojax_prune.core.options import Options, metavar, suggestion
+from evojax_prune.core.options import Options, assignments, metavar, suggestion
 from evojax_prune.core.protocol import FINAL, SEARCH, Protocol
 from evojax_prune.objectives import OBJECTIVES
 from evojax_prune.search.strategies.options import LARGEST, EveryOption
@@ -33,17 +33,6 @@ def _completed_by(default: Protocol) -> BeforeValidator:
     return BeforeValidator(complete)
 
 
-def _assignments(value: Any, info: ValidationInfo) -> Any:
-    """``("a=1", "b=2")``, as flags have it, as a mapping."""
-    if not isinstance(value, tuple | list):
-        return value
-    pairs = [str(part).partition("=") for part in value]
-    if not all(name and equals for name, equals, _ in pairs):
-        given = " ".join(map(str, value))
-        raise ValueError(f"{info.field_name} is {given}, expected NAME=VALUE ...")
-    return {name: number for name, _, number in pairs}
-
-
 def _fraction_or_auto(value: Any) -> Any:
     """``auto``, or a number in (0, 1]."""
     if value == "auto":
@@ -60,7 +49,7 @@ def _fraction_or_auto(value: Any) -> Any:
 
 
 Keep = Annotated[float | Literal["auto"], BeforeValidator(_fraction_or_auto)]
-Assignments = Annotated[dict[str, Any], BeforeValidator(_assignments)]
+Assignments = Annotated[dict[str, Any], BeforeValidator(assignments)]
 
 
 class TrainingOptions(Options):

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, ValidationInfo, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
-from evojax_prune.core.options import Options, Unit, metavar
+from evojax_prune.core.options import Options, Unit, assignments, metavar
 
 InitialBits = Literal["random", "scores", "ranked"]
 """Where the bits of first genomes come from."""
@@ -166,18 +166,7 @@ class SteadyStateOptions(GeneticOptions):
     )
 
 
-def _assignments(value: Any, info: ValidationInfo) -> Any:
-    """``("a=1", "b=2")``, as flags have it, as a mapping."""
-    if not isinstance(value, tuple | list):
-        return value
-    pairs = [str(part).partition("=") for part in value]
-    if not all(name and equals for name, equals, _ in pairs):
-        given = " ".join(map(str, value))
-        raise ValueError(f"{info.field_name} is {given}, expected NAME=VALUE ...")
-    return {name: number for name, _, number in pairs}
-
-
-Numbers = Annotated[dict[str, float], BeforeValidator(_assignments)]
+Numbers = Annotated[dict[str, float], BeforeValidator(assignments)]
 
 
 class LogitOptions(StrategyOptions):
