@@ -41,6 +41,8 @@ class _Pruner(BaseEstimator):
     fresh splits of the rows, and the head that is kept is trained on all of them.
     """
 
+    mode = "features"
+
     def __init__(
         self,
         *,
@@ -81,11 +83,14 @@ class _Pruner(BaseEstimator):
 
     def _fit(self, X: ArrayLike, y: ArrayLike, groups: ArrayLike | None) -> Pruned:  # noqa: N803
         """Prune, and set what both estimators know afterwards."""
-        x, labels = validate_data(self, X, y, dtype=np.float32, ensure_min_samples=2)
+        with np.errstate(over="ignore", invalid="ignore"):  # what overflows is refused
+            x, labels = validate_data(self, X, y, dtype=np.float32, ensure_min_samples=2)
         check_classification_targets(labels)
         classes, codes = np.unique(labels, return_inverse=True)
         if len(classes) < 2:
-            raise ValueError(f"y holds one class, {classes[0]!r}: expected two classes or more")
+            raise ValueError(
+                f"y holds the one class {str(classes[0])!r}: expected two classes or more"
+            )
         try:
             pruned = _prune(self._config(), x, codes, groups)
         except UserError as error:
@@ -112,7 +117,7 @@ class _Pruner(BaseEstimator):
         rate = given.pop("learning_rate")
         given["search_protocol"] = {"epochs": given.pop("search_epochs"), "learning_rate": rate}
         given["final_protocol"] = {"epochs": given.pop("epochs"), "learning_rate": rate}
-        given["hidden"] = _layers(given["hidden"], given.get("mode", "features"))
+        given["mode"], given["hidden"] = self.mode, _layers(given["hidden"], self.mode)
         given["seed"] = _seed(given.pop("random_state"))
         return validated(merged(given, further))
 
@@ -245,7 +250,8 @@ class HeadPruner(ClassifierMixin, _Pruner):
         from evojax_prune.analysis.metrics import softmax
 
         check_is_fitted(self)
-        x = validate_data(self, X, dtype=np.float32, reset=False)
+        with np.errstate(over="ignore", invalid="ignore"):
+            x = validate_data(self, X, dtype=np.float32, reset=False)
         return softmax(_logits(self.head_, x))
 
     def predict(self, X: ArrayLike) -> np.ndarray:  # noqa: N803
