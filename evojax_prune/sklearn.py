@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
     from evojax_prune.core.compact_head import CompactHead
     from evojax_prune.core.outcome import Outcome
-    from evojax_prune.methods.problem import Problem
     from evojax_prune.report.pruned import Pruned
     from evojax_prune.run.config import RunConfig
 
@@ -265,21 +264,7 @@ class FeatureMask(SelectorMixin, _Pruner):
 
     ``transform`` gives the chosen columns as they are, unscaled.
 
-    Args:
-        method: see :class:`HeadPruner`, as for all that follow.
-        objectives: what is searched for.
-        size: most features; None: as many as the choice takes.
-        choice: which head of the front is taken.
-        evaluations: heads that a search trains.
-        population: genomes per generation.
-        keep: fraction of the features that ``sensitivity`` keeps.
-        hidden: units of the hidden layer, or of each one.
-        scale: what is done to the features before a head sees them.
-        search_epochs: most epochs of each head that a search trains.
-        epochs: most epochs of the dense head, the finalists and the head that is kept.
-        learning_rate: of all trainings.
-        settings: further fields of :class:`~evojax_prune.RunConfig` by name.
-        random_state: the seed.
+    Its parameters are those of :class:`HeadPruner` but ``mode``, which is ``features`` here.
 
     Attributes:
         n_features_in_: features F.
@@ -353,29 +338,21 @@ def _further(settings: Mapping[str, Any] | None, parameters: Container[str]) -> 
     return further
 
 
-def _problem(
+def _prune(
     config: RunConfig, x: np.ndarray, labels: np.ndarray, groups: ArrayLike | None
-) -> Problem:
-    """The problem without test rows: what the splits call test is empty."""
+) -> Pruned:
+    """A run without test rows: what its splits call test is empty."""
     from evojax_prune.data import table_of
-    from evojax_prune.run.run import make_problem
+    from evojax_prune.methods import METHODS
+    from evojax_prune.run.run import Run, check_names, make_problem
 
+    check_names(config)
     table = table_of(x, labels, groups=groups)
     for part in (table.x, table.y, table.groups):
         if part is not None:
             part["test"] = part["train"][:0]
-    return make_problem(config, table)
-
-
-def _prune(
-    config: RunConfig, x: np.ndarray, labels: np.ndarray, groups: ArrayLike | None
-) -> Pruned:
-    from evojax_prune.methods import METHODS
-    from evojax_prune.run.run import Run, check_names
-
-    check_names(config)
-    problem = _problem(config, x, labels, groups)
     settings = config.model_dump(mode="json", exclude_unset=True)
+    problem = make_problem(config, table)
     return Run(problem, METHODS[config.method], config.options(), settings=settings)()
 
 

@@ -93,7 +93,7 @@ def test_a_second_search_compiles_nothing_new() -> None:
     x, y = blobs()
     HeadPruner(**SEARCH).fit(x, y)
     cached = NSGA2.ask._cache_size(), NSGA2.tell._cache_size()
-    HeadPruner(**SEARCH, size=3, random_state=1).fit(x[:80], y[:80])
+    HeadPruner(**SEARCH, size=6, random_state=1).fit(x[:80], y[:80])
     assert (NSGA2.ask._cache_size(), NSGA2.tell._cache_size()) == cached
 
 
