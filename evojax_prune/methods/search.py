@@ -35,6 +35,7 @@ from evojax_prune.search import (
     run_search,
     selection_of,
 )
+from evojax_prune.search.operators.sized import LEAST
 
 RANDOM_MASKS = 100
 """Most random masks that are tried; fewer after a shorter search."""
@@ -256,9 +257,12 @@ def search_strategy(
         UserError: an unknown strategy, or an option that it does not have.
     """
     changes: dict[str, object] = {"init": _STARTS[options.init]}
-    if options.size is not None and len(options.objectives) == 1:
-        part = min(options.size, genome_length) / genome_length
-        changes["density"] = (part, part)
+    if options.size is not None:
+        part, (low, high) = min(options.size, genome_length) / genome_length, options.density
+        if len(options.objectives) == 1:
+            changes["density"] = (part, part)
+        elif options.size < LEAST and options.init == "rankings" and low == 0:
+            changes["density"] = (min(part, high), high)  # rankings alone give no smaller ones
     return make_strategy(
         options.strategy,
         genome_length,

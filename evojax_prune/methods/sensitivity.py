@@ -115,9 +115,10 @@ def _genomes(
     found = np.stack([problem.pruning.keep(scores, (keep,) * len(scores)) for keep in keeps])
     if options.keep != "auto":
         return found
-    # Few units have few sizes, and the largest may be the dense head.
+    # Few units have few sizes, and the largest may be the dense head: of one unit, the only one.
     sizes, first = np.unique(found.sum(1), return_index=True)
-    return found[np.sort(first[sizes < problem.genome_length])]
+    smaller = sizes < problem.genome_length
+    return found[np.sort(first[smaller if smaller.any() else sizes > 0])]
 
 
 def _choose(outcomes: Sequence[Outcome], problem: Problem) -> int:

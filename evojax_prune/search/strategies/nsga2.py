@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
+from functools import lru_cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +18,7 @@ from evojax_prune.search.strategies.binary import (
     operators,
     resolved,
 )
-from evojax_prune.search.strategies.options import BIAS
+from evojax_prune.search.strategies.options import BIAS, GeneticOptions
 from evojax_prune.search.strategies.registry import Plan
 from evojax_prune.search.strategies.strategy import BitStrategy
 
@@ -102,4 +102,11 @@ def build(plan: Plan) -> FrontStrategy:
         crossover="sized",
         bias=BIAS if plan.options.init == "ranked" else 0.0,
     )
-    return FrontStrategy(plan, NSGA2(**operators(plan)))
+    breeding = plan.options.model_copy(update={"density": (0.0, 1.0)})  # of first genomes only
+    return FrontStrategy(plan, _algorithm(plan.genome_length, breeding))
+
+
+@lru_cache(maxsize=8)
+def _algorithm(genome_length: int, options: GeneticOptions) -> NSGA2:
+    """The same object for the same options: JAX compiles its methods once per object."""
+    return NSGA2(**operators(Plan("nsga2", genome_length, options)))
