@@ -80,7 +80,7 @@ class _Pruner(BaseEstimator):
         tags.target_tags.required = True
         return tags
 
-    def _fit(self, X: ArrayLike, y: ArrayLike, groups: ArrayLike | None) -> Pruned:  # noqa: N803
+    def _fit(self, X: ArrayLike, y: ArrayLike, groups: ArrayLike | None) -> Self:  # noqa: N803
         """Prune, and set what both estimators know afterwards."""
         with np.errstate(over="ignore", invalid="ignore"):  # what overflows is refused
             x, labels = validate_data(self, X, y, dtype=np.float32, ensure_min_samples=2)
@@ -98,7 +98,7 @@ class _Pruner(BaseEstimator):
         self.head_ = pruned.head
         self.genome_ = pruned.genome
         self.result_ = _figures(pruned)
-        return pruned
+        return self
 
     def _config(self) -> RunConfig:
         """The parameters as a run's configuration.
@@ -233,8 +233,7 @@ class HeadPruner(ClassifierMixin, _Pruner):
         Raises:
             ValueError: data or parameters that cannot be used, or training diverged.
         """
-        self._fit(X, y, groups)
-        return self
+        return self._fit(X, y, groups)
 
     def predict_proba(self, X: ArrayLike) -> np.ndarray:  # noqa: N803
         """Class probabilities ``float64 [n, C]``, in the order of ``classes_``.
@@ -285,8 +284,7 @@ class FeatureMask(SelectorMixin, _Pruner):
 
     def fit(self, X: ArrayLike, y: ArrayLike, groups: ArrayLike | None = None) -> Self:  # noqa: N803
         """Find the features; see :meth:`HeadPruner.fit`."""
-        self._fit(X, y, groups)
-        return self
+        return self._fit(X, y, groups)
 
     def _get_support_mask(self) -> np.ndarray:
         check_is_fitted(self)
