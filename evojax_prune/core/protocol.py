@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated
 
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
+from pydantic.fields import FieldInfo
 
 from evojax_prune.core.options import metavar
 
@@ -108,6 +110,9 @@ class Protocol:
         ),
     ] = 0.0
 
+
+PROTOCOL_FIELDS: Mapping[str, FieldInfo] = getattr(Protocol, "__pydantic_fields__")  # noqa: B009
+"""The options of a protocol by name."""
 
 PAPER = Protocol()
 """The reference's recipe."""

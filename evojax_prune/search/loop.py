@@ -75,11 +75,7 @@ def run_search(
     """
     if evaluations < 1:
         raise ValueError(f"evaluations is {evaluations}, expected at least 1")
-    if len(objectives) != 1 and not strategy.several:
-        raise UserError(
-            f"strategy {strategy.plan.name} searches for one objective, and there are "
-            f"{len(objectives)}: choose one objective, or another strategy"
-        )
+    check_objectives(strategy, len(objectives))
     archive = Archive(strategy.genome_length, len(objectives))
     memory = (FreshMemory if resampled else Memory)(archive, evaluate, objectives, evaluations)
     if journal is not None:
@@ -170,4 +166,17 @@ class _Watch:
             stopped=stopped,
             exhausted=exhausted,
             evaluations=self._memory.spent,
+        )
+
+
+def check_objectives(strategy: Strategy, count: int) -> None:
+    """Refuse several objectives where a strategy searches for one.
+
+    Raises:
+        UserError: it does.
+    """
+    if count != 1 and not strategy.several:
+        raise UserError(
+            f"strategy {strategy.plan.name} searches for one objective, and there are {count}: "
+            "choose one objective, or another strategy"
         )
