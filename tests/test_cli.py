@@ -17,7 +17,7 @@ from evojax_prune.core import protocol
 from evojax_prune.core.errors import UserError
 from evojax_prune.core.mode import MODES, ModeName
 from evojax_prune.report.writers import settings_text
-from evojax_prune.run import config, settings_file
+from evojax_prune.run import config
 from evojax_prune.run.config import RunConfig
 
 
@@ -231,7 +231,7 @@ def test_a_truth_value_is_not_a_number() -> None:
 
 
 def test_every_option_is_described() -> None:
-    for fields in (RunConfig.model_fields, settings_file.PROTOCOL):
+    for fields in (RunConfig.model_fields, protocol.PROTOCOL_FIELDS):
         for name, field in fields.items():
             assert field.description, name
 

@@ -246,7 +246,7 @@ def test_a_zip_bomb(tmp_path: Path) -> None:
 
 
 def test_more_than_the_memory_holds(file, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("evojax_prune.data.sources.npz._memory", lambda: 1000.0)
+    monkeypatch.setattr("evojax_prune.data.sources.npz.total_memory", lambda: 1000.0)
     refused(file(), "more than half of this machine's memory")
 
 

@@ -256,7 +256,7 @@ def test_bad_words(
     (tmp_path / "bad.npz").write_bytes(b"PK")
     assert "cannot be read as an .npz" in said(capsys, "predict", run, tmp_path / "bad.npz")
     np.savez(tmp_path / "y.npz", y=np.zeros(3))
-    assert "holds y, expected" in said(capsys, "predict", run, tmp_path / "y.npz")
+    assert "has no features, expected" in said(capsys, "predict", run, tmp_path / "y.npz")
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,12 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, TextIO
+from typing import Annotated, TextIO, TypeVar
 
 import tyro
 
 from evojax_prune.cli.flags import parsed_words
+from evojax_prune.core.files import checked_path
 
 _Weights = Annotated[
     Path | None,
@@ -60,6 +61,9 @@ class Export:
     backbone_weights: _Weights = None
 
 
+T = TypeVar("T", Predict, Export)
+
+
 def predict(words: Sequence[str]) -> int:
     """Run ``predict``; returns 1 if some images could not be read, else 0."""
     from evojax_prune.core.files import save_file
@@ -67,8 +71,8 @@ def predict(words: Sequence[str]) -> int:
     from evojax_prune.deploy.files import check_output
     from evojax_prune.deploy.predict import listed, prediction_table
 
-    asked = parsed_words(Predict, words, "predict")
-    files = listed([path.expanduser() for path in asked.inputs])
+    asked = _checked(parsed_words(Predict, words, "predict"))
+    files = listed(asked.inputs)
     classifier = load(asked.run, backbone_weights=asked.backbone_weights)
     counts: Counter[str] = Counter()
     table = prediction_table(classifier, files, counts)
@@ -83,8 +87,8 @@ def predict(words: Sequence[str]) -> int:
     if asked.output is None:
         write(sys.stdout)
     else:
-        check_output(output := asked.output.expanduser(), files)
-        save_file(output, save)
+        check_output(asked.output, files)
+        save_file(asked.output, save)
     print(_summary(counts), file=sys.stderr)
     return 1 if counts[""] else 0
 
@@ -94,7 +98,7 @@ def export(words: Sequence[str]) -> int:
     from evojax_prune.deploy.export import card_file, export
     from evojax_prune.deploy.model_card import bought, cost_table
 
-    asked = parsed_words(Export, words, "export")
+    asked = _checked(parsed_words(Export, words, "export"))
     file, program, costs = export(
         asked.run,
         asked.format,
@@ -109,6 +113,17 @@ def export(words: Sequence[str]) -> int:
         print(f"note: {program.note}", file=sys.stderr)
     print(f"{file}: {size:.2f} MB, takes {program.input_name} {takes}; {card_file(file).name}")
     return 0
+
+
+def _checked(asked: T) -> T:
+    """The arguments of a command, once every path in them can be one."""
+    for field in dataclasses.fields(asked):
+        value, called = getattr(asked, field.name), field.name.replace("_", "-")
+        if isinstance(value, Path):
+            setattr(asked, field.name, checked_path(value, called))
+        elif isinstance(value, tuple):
+            setattr(asked, field.name, tuple(checked_path(path, called) for path in value))
+    return asked
 
 
 def _summary(counts: Counter[str]) -> str:

@@ -20,7 +20,7 @@ import tyro
 from pydantic.fields import FieldInfo
 
 from evojax_prune.cli.plugins import load_plugins
-from evojax_prune.core.errors import UserError
+from evojax_prune.core.errors import UserError, shortened
 from evojax_prune.core.options import PROGRAM, suggestion
 from evojax_prune.run import config
 from evojax_prune.run.config import RunConfig
@@ -51,7 +51,7 @@ def parse(args: Sequence[str] | None = None) -> RunConfig:
         SystemExit: after ``--help`` (0) or a flag without its value (2).
     """
     args = list(sys.argv[1:] if args is None else args)
-    source, _ = tyro.cli(_Source, args=args, return_unknown_args=True, add_help=False)
+    source, _ = _tyro(_Source, args, PROGRAM, None, add_help=False)
     file = load_settings(source.config) if source.config else {}
     load_plugins(source.plugin, file)
     asked = {k: v for k in ("protocol", "method", "mode") if (v := getattr(source, k)) is not None}
@@ -91,7 +91,8 @@ def _flags(args: list[str], under: dict[str, Any]) -> dict[str, Any]:
     )
     parsed, unknown = _tyro(everything, args, PROGRAM, DESCRIPTION)
     if unknown:
-        raise UserError(f"unknown flag {unknown[0]}{suggestion(unknown[0], _flag_names())}")
+        flag = shortened(unknown[0])
+        raise UserError(f"unknown flag {flag}{suggestion(flag, _flag_names())}")
     changed: dict[str, Any] = {}
     for group in groups:
         given = getattr(parsed, group.title)
@@ -116,12 +117,13 @@ def parsed_words(kind: type[T], words: Sequence[str], command: str) -> T:
     parsed, unknown = _tyro(kind, list(words), f"python -m evojax_prune {command}", kind.__doc__)
     if unknown:
         names = [f"--{_dashed(field.name)}" for field in dataclasses.fields(kind)]  # type: ignore[arg-type]
-        raise UserError(f"unknown flag {unknown[0]}{suggestion(unknown[0], names)}")
+        flag = shortened(unknown[0])
+        raise UserError(f"unknown flag {flag}{suggestion(flag, names)}")
     return parsed
 
 
 def _tyro(
-    everything: type, args: list[str], prog: str, description: str | None
+    everything: type, args: list[str], prog: str, description: str | None, add_help: bool = True
 ) -> tuple[Any, list[str]]:
     """What tyro makes of the words; its boxed complaint becomes a sentence."""
     complaint = io.StringIO()
@@ -133,18 +135,21 @@ def _tyro(
                 description=description,
                 args=args,
                 return_unknown_args=True,
+                add_help=add_help,
             )
     except SystemExit as stop:
         if not stop.code:
             raise
         lines = [line.strip("│ ") for line in complaint.getvalue().splitlines()]
-        words = " ".join(line for line in lines if line and not line.startswith(("╭", "╰", "─")))
+        words = " ".join(line for line in lines if line.strip("╭╰─╮╯- "))
         raise UserError(words) from None
 
 
 def _changed(parsed: Any, under: dict[str, Any]) -> dict[str, Any]:
     """The flags of one group that were given; a switch comes back as it was if it was not."""
     values = {field.name: getattr(parsed, field.name) for field in dataclasses.fields(parsed)}
+    if empty := [name for name, value in values.items() if value == ()]:
+        raise UserError(f"--{_dashed(empty[0])} is given without a value: give one, or drop it")
     return {
         name: value
         for name, value in values.items()

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from evojax_prune.cli import commands, flags
 from evojax_prune.cli.signals import exit_status, stoppable
-from evojax_prune.core.errors import UserError
+from evojax_prune.core.errors import UserError, one_line
 from evojax_prune.run.config import RunConfig
 from evojax_prune.run.store import PartialFolder
 
@@ -43,7 +43,7 @@ def main(args: Sequence[str] | None = None) -> int:
                 return commands.run(words)
             run(flags.parse(words))
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {one_line(str(error))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as stopped:
         print(f"stopped by {stopped}" if str(stopped) else "interrupted", file=sys.stderr)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from evojax_prune.core.errors import UserError
+from evojax_prune.core.files import checked_path
 
 
 def load_plugins(files: Sequence[str], settings: dict[str, Any]) -> None:
@@ -24,15 +25,16 @@ def load_plugins(files: Sequence[str], settings: dict[str, Any]) -> None:
         UserError: a file cannot be imported, or only the settings name it.
     """
     wanted = settings.get("plugin") or ()
-    named = {Path(file).expanduser().resolve() for file in files}
+    trusted = [checked_path(file, "--plugin") for file in files]
+    named = {file.resolve() for file in trusted}
     for file in wanted if isinstance(wanted, list | tuple) else ():
-        if Path(str(file)).expanduser().resolve() not in named:
+        if checked_path(str(file), "plugin").resolve() not in named:
             raise UserError(
                 f"the settings name the plugin {file}, which is code that would run here: add "
                 f"--plugin {file} if you trust it"
             )
-    for file in files:
-        _load(Path(file).expanduser())
+    for path in trusted:
+        _load(path)
 
 
 def _load(file: Path) -> None:
@@ -44,7 +46,7 @@ def _load(file: Path) -> None:
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         said = " ".join(str(error).split())
         raise UserError(
             f"the plugin {file} cannot be imported ({type(error).__name__}: {said}): mend it"

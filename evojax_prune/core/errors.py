@@ -7,3 +7,13 @@ class UserError(Exception):
     The message is one clear sentence: what is wrong, what was expected, what to do. The command
     line prints it to standard error and exits with status 2.
     """
+
+
+def one_line(text: str) -> str:
+    """Text as one line without control characters, which names of files may hold."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def shortened(text: str, most: int = 80) -> str:
+    """Text for a sentence: its beginning, where it is long."""
+    return text if len(text) <= most else f"{text[:most]}... ({len(text):,} characters)"

@@ -1,15 +1,16 @@
-"""Files written whole or not at all, and the operating system's errors as sentences."""
+"""Files written whole or not at all, paths that are none, and the system's errors as sentences."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import math
 import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from evojax_prune.core.errors import UserError
+from evojax_prune.core.errors import UserError, shortened
 
 _ADVICE = {
     errno.ENOSPC: "the disk is full: make room, then run the same command again",
@@ -23,6 +24,46 @@ _ADVICE = {
     errno.EMFILE: "too many files are open: raise the limit (ulimit -n)",
     errno.EIO: "the disk reports an error: check it, then run the same command again",
 }
+
+
+LONGEST_NAME = 255
+"""Bytes of a file's name, on nearly every file system."""
+
+
+def checked_path(path: Path | str, called: str) -> Path:
+    """A path that a user gave, with ``~`` expanded, once a file can be called so.
+
+    Python and the system answer other paths with errors of many kinds, wherever they are looked at
+    first; and a path that is not text can be neither shown nor kept in a result.
+
+    Args:
+        path: the path.
+        called: what the user calls it, as the sentence begins.
+
+    Raises:
+        UserError: it holds a NUL, is not UTF-8, has a name that is too long or an unknown user.
+    """
+    text = str(path)
+    begin = f"{called} is {shortened(text)}"
+    if "\0" in text:
+        raise UserError(f"{begin}: a path cannot hold a NUL character")
+    try:
+        names = text.encode().split(b"/")
+    except UnicodeEncodeError:
+        raise UserError(f"{begin}, which is not UTF-8: rename it") from None
+    if max(map(len, names)) > LONGEST_NAME:
+        raise UserError(f"{begin}: a name in a path has at most {LONGEST_NAME} bytes")
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        raise UserError(f"{begin}: there is no such user") from None
+
+
+def total_memory() -> float:
+    """Bytes of this machine's memory; infinite where the system does not tell."""
+    with contextlib.suppress(AttributeError, ValueError, OSError):
+        return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    return math.inf
 
 
 def os_sentence(error: OSError, doing: str, size: int | None = None) -> str:

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import difflib
 import typing
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, model_validator
+from pydantic.fields import FieldInfo
 
 PROGRAM = "python -m evojax_prune.run"
 """What a user types, for help and messages."""
@@ -29,19 +30,35 @@ class Options(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _refuse_truth_for_numbers(cls, given: Any) -> Any:
-        if isinstance(given, dict):
-            for name, field in cls.model_fields.items():
-                if isinstance(given.get(name), bool) and _is_number(field.annotation):
-                    raise ValueError(f"{name} is {str(given[name]).lower()}, expected a number")
+        refuse_truth_for_numbers(given, cls.model_fields)
         return given
 
 
+def refuse_truth_for_numbers(given: Any, fields: Mapping[str, FieldInfo]) -> None:
+    """Refuse ``true`` where a number is meant, which Python would take for 1.
+
+    Args:
+        given: settings by name; anything else is left to pydantic.
+        fields: what they are for.
+
+    Raises:
+        ValueError: one is true or false, or holds it, and is to be a number.
+    """
+    for name, value in given.items() if isinstance(given, dict) else ():
+        if name in fields and _is_number(fields[name].annotation):
+            for part in value if isinstance(value, list | tuple) else (value,):
+                if isinstance(part, bool):
+                    raise ValueError(f"{name} is {str(part).lower()}, expected a number")
+
+
 def _is_number(annotation: Any) -> bool:
-    """Whether a field takes numbers and no truth values."""
+    """Whether a field takes numbers, or several of them, and no truth values."""
     if typing.get_origin(annotation) is Annotated:
         return _is_number(typing.get_args(annotation)[0])
-    kinds = {a for a in (typing.get_args(annotation) or (annotation,)) if a is not type(None)}
-    return bool(kinds) and kinds <= {int, float}
+    kinds = typing.get_args(annotation)
+    if not kinds:
+        return annotation in (int, float)
+    return all(_is_number(kind) for kind in kinds if kind not in (type(None), Ellipsis))
 
 
 def metavar(name: str) -> dict[str, Any]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Annotated
 
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
+from pydantic.fields import FieldInfo
 
 from evojax_prune.core.options import metavar
 
@@ -133,6 +135,9 @@ class Protocol:
         epochs = max(self.epochs, -(-self.steps // each))
         return dataclasses.replace(self, epochs=epochs, steps=0) if self.steps else self
 
+
+PROTOCOL_FIELDS: Mapping[str, FieldInfo] = getattr(Protocol, "__pydantic_fields__")  # noqa: B009
+"""The options of a protocol by name."""
 
 PAPER = Protocol()
 """The reference's recipe."""

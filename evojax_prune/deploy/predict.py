@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import zipfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from evojax_prune.core.errors import UserError
+from evojax_prune.data.sources.npz import read_arrays
 from evojax_prune.deploy.classifier import Classifier, Prediction
 
 COLUMNS = ("path", "class", "probability", "error")
@@ -107,23 +107,14 @@ def _probabilities(classifier: Classifier, path: Path) -> np.ndarray:
     Raises:
         UserError: it cannot be read, has no features, or those of another backbone.
     """
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            name = next((key for key in ("x", "x_test") if key in file.files), None)
-            if name is None:
-                raise UserError(
-                    f"{path} holds {', '.join(file.files) or 'nothing'}, expected features as x "
-                    "or x_test"
-                )
-            x = file[name]
-            backbone, weights = (
-                str(file[key]) if key in file.files else None for key in ("backbone", "weights")
-            )
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(
-            f"{path} cannot be read as an .npz file of plain arrays ({error}): write it with "
-            "numpy.savez"
-        ) from None
+    arrays = read_arrays(path, ("x", "x_test", "backbone", "weights"))
+    name = next((key for key in ("x", "x_test") if key in arrays), None)
+    if name is None:
+        raise UserError(f"{path} has no features, expected them as x or x_test")
+    x = arrays[name]
+    backbone, weights = (
+        str(arrays[key]) if key in arrays else None for key in ("backbone", "weights")
+    )
     try:
         if backbone is not None:
             classifier.check_source(backbone, weights)

@@ -8,8 +8,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, field_serializer
 
-from evojax_prune.core.options import Options, assignments, metavar, suggestion
-from evojax_prune.core.protocol import FINAL, SEARCH, Protocol
+from evojax_prune.core.options import (
+    Options,
+    assignments,
+    metavar,
+    refuse_truth_for_numbers,
+    suggestion,
+)
+from evojax_prune.core.protocol import FINAL, PROTOCOL_FIELDS, SEARCH, Protocol
 from evojax_prune.objectives import OBJECTIVES
 from evojax_prune.search.strategies.options import LARGEST, EveryOption
 
@@ -24,6 +30,7 @@ def _completed_by(default: Protocol) -> BeforeValidator:
     """Completes a partly given protocol by a default."""
 
     def complete(value: Any) -> Any:
+        refuse_truth_for_numbers(value, PROTOCOL_FIELDS)
         if not isinstance(value, dict):
             return value
         # Who says how many epochs means so many, however few the rows are.

@@ -26,6 +26,9 @@ Advance = Callable[[int], None]
 JUDGING = 2**32
 """The first of the occasions on which heads are judged; a search never comes so far."""
 
+UNBALANCED = 20
+"""Times the rows of the smallest class that the largest may have without a word."""
+
 JUDGINGS = 5
 """Fresh splits on which a head of the final protocol is judged."""
 
@@ -183,6 +186,22 @@ class Problem:
             f"{self.source}: {len(first.classes)} classes, {self.pruning.spec.features} features; "
             f"{rows} rows{f' in each of {self.folds} folds' if self.folds > 1 else ''}; "
             f"{self.genome_length} bits to search"
+        )
+
+    def imbalance(self) -> str | None:
+        """One line where the largest class has more than :data:`UNBALANCED` times the smallest."""
+        first = self.splits[0]
+        parts = [first.train, first.test] + [first.selection] * (not first.selected_on_test)
+        counts = np.bincount(
+            np.concatenate([part.y for part in parts]), minlength=len(first.classes)
+        )
+        large, small = int(counts.argmax()), int(counts.argmin())
+        if counts[large] <= UNBALANCED * counts[small]:
+            return None
+        return (
+            f"{counts[large]:,} rows are of class {first.classes[large]!r} and {counts[small]:,} "
+            f"of {first.classes[small]!r}: accuracy says little about small classes, so look at "
+            "the balanced accuracy and the recall of each class in result.json"
         )
 
     def digest(self) -> str:

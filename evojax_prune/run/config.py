@@ -9,9 +9,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, ValidationError, ValidationInfo, model_validator
 
-from evojax_prune.core.errors import UserError
+from evojax_prune.core.errors import UserError, shortened
+from evojax_prune.core.files import checked_path
 from evojax_prune.core.mode import Grain, ModeName
 from evojax_prune.core.options import Options, metavar, suggestion
 from evojax_prune.core.scaling import Scale
@@ -26,7 +27,19 @@ from evojax_prune.methods.options import (
 from evojax_prune.objectives import OOD
 from evojax_prune.run.presets import Preset, merged, preset
 
-UserPath = Annotated[Path, AfterValidator(Path.expanduser)]
+
+def _usable(path: Path, info: ValidationInfo) -> Path:
+    return checked_path(path, str(info.field_name))
+
+
+def _named(text: str, info: ValidationInfo) -> str:
+    """A name that may be a path."""
+    checked_path(text, str(info.field_name))
+    return text
+
+
+UserPath = Annotated[Path, AfterValidator(_usable)]
+NameOrPath = Annotated[str, AfterValidator(_named)]
 
 
 class SourceOptions(Options):
@@ -50,7 +63,7 @@ class SourceOptions(Options):
 class DataOptions(Options):
     """Images or features, and how they are split into train, selection and test."""
 
-    dataset: str = Field(
+    dataset: NameOrPath = Field(
         "digits",
         description="digits (built in), an image folder (DIR/train/<class>/* and "
         "DIR/test/<class>/*, or one DIR/<class>/* split by seed), a features file (.npz with "
@@ -86,6 +99,7 @@ class DataOptions(Options):
     folds: int = Field(5, ge=2, le=10**4, description="folds of --selection kfold")
     groups: str | None = Field(
         None,
+        max_length=1000,
         description="regular expression searched in each file's path below the image folder; its "
         "captures, joined, name the file's group, and no group is split across train, selection "
         "and test",
@@ -94,7 +108,7 @@ class DataOptions(Options):
     allow_group_overlap: bool = Field(
         False, description="go on although the given train and test folders share groups"
     )
-    ood: str | None = Field(
+    ood: NameOrPath | None = Field(
         None,
         description="other data that a head should not take for its own, in any form that "
         "--dataset takes; of --objectives ood",
@@ -150,7 +164,10 @@ class HeadOptions(Options):
         "variance 1 over the training rows; l2: each row of length 1; none",
     )
     hidden: tuple[Annotated[int, Field(ge=1, le=2**16)], ...] | None = Field(
-        None, description="units of each hidden layer; 512 if not given, 512 512 for fc1, fc2, both"
+        None,
+        min_length=1,
+        max_length=100,
+        description="units of each hidden layer; 512 if not given, 512 512 for fc1, fc2, both",
     )
 
 
@@ -278,6 +295,10 @@ class RunConfig(
             "--init sensitivity": ["sharpness"] if self.init == "random" else [],
             "several --objectives": ["choice"] if len(self.objectives) == 1 else [],
             "a single objective": ["size_penalty"] if len(self.objectives) > 1 else [],
+            "--selection kfold": [] if self.selection == "kfold" else ["folds"],
+            "--selection holdout or resampled": []
+            if self.selection in ("holdout", "resampled")
+            else ["selection_fraction"],
             "--compare": [] if self.compare else ["compare_fractions"],
         }
         for needed, names in unread.items():
@@ -347,6 +368,9 @@ _EXPECTED = {
     "bool_type": "true or false",
     "string_type": "text",
     "path_type": "a path",
+    "int_parsing_size": "a whole number of fewer digits",
+    "too_short": "at least {min_length}",
+    "string_too_long": "at most {max_length} characters",
     "tuple_type": "a list",
     "dict_type": "names with values",
     "missing": "two numbers",
@@ -360,7 +384,7 @@ def _sentence(error: dict[str, Any]) -> str:
         return str(error["ctx"]["error"])
     name = ".".join(str(part) for part in error["loc"] if not isinstance(part, int))
     value = error["input"]
-    shown = value if isinstance(value, str) and value.strip() else repr(value)
+    shown = shortened(value if isinstance(value, str) and value.strip() else repr(value))
     expected = _EXPECTED.get(error["type"])
     if expected is None:
         return f"{name} is {shown}: {error['msg']}"

@@ -12,6 +12,7 @@ import numpy as np
 
 from evojax_prune import baselines
 from evojax_prune.core.errors import UserError
+from evojax_prune.core.files import total_memory
 from evojax_prune.core.head import head_spec
 from evojax_prune.core.mode import MODES
 from evojax_prune.core.options import Options
@@ -29,6 +30,9 @@ from evojax_prune.report.writers import Writer, settings_text, write_results
 from evojax_prune.run.config import BackboneOptions, RunConfig, SourceOptions, validated
 from evojax_prune.run.settings_file import load_settings
 from evojax_prune.run.store import PartialFolder
+
+TRAINING_COPIES = 3
+"""Of a head's parameters: themselves, their velocities, and the best ones so far."""
 
 OUTSIDE_ROWS = 2000
 """Most rows of other data that are looked at."""
@@ -85,6 +89,8 @@ class Run:
             UserError: training diverged, or the journal is of another run.
         """
         started = time.monotonic()
+        if unbalanced := self.problem.imbalance():
+            self.observer.note(f"note: {unbalanced}")
         session = Session(self.observer, self.store.journal, self.store.keep)
         found = self.method.load()(self.problem, self.options, session)
         rows = self._baselines(found)
@@ -349,6 +355,10 @@ def make_problem(config: RunConfig, table: FeatureTable) -> Problem:
     Raises:
         UserError: splits that cannot be cut, or fewer hidden layers than the mode prunes.
     """
+    if config.allow_group_overlap and (table.groups is None or "test" not in table.x):
+        raise UserError(
+            "--allow-group-overlap does nothing without groups and a given test split: leave it out"
+        )
     fraction = config.selection_fraction
     if fraction is None:
         fraction = 1 / 3 if config.selection == "resampled" else 0.2
@@ -366,6 +376,11 @@ def make_problem(config: RunConfig, table: FeatureTable) -> Problem:
         spec = head_spec(config.mode, features, len(table.classes), config.hidden)
     except ValueError as error:
         raise UserError(f"--hidden does not suit: {error}") from None
+    if (needed := TRAINING_COPIES * 4 * spec.parameters) > total_memory() / 2:
+        raise UserError(
+            f"the head has {spec.parameters:,} parameters, whose training takes "
+            f"{needed / 1e9:,.0f} GB, more than half of this machine's memory: lower --hidden"
+        )
     scaled = [scale_splits(split, config.scale) for split in splits]
     return Problem(
         table.name,

@@ -2,47 +2,49 @@
 
 from __future__ import annotations
 
-import os
-import stat
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import yaml
 from pydantic.fields import FieldInfo
 
-from evojax_prune.core.errors import UserError
+from evojax_prune.core.errors import UserError, shortened
+from evojax_prune.core.files import checked_path
 from evojax_prune.core.options import suggestion
-from evojax_prune.core.protocol import Protocol
+from evojax_prune.core.protocol import PROTOCOL_FIELDS, Protocol
+from evojax_prune.data.files import open_file
 from evojax_prune.run.config import RunConfig
 
 Fields = Mapping[str, FieldInfo]
 """Options by name."""
 
-PROTOCOL: Fields = getattr(Protocol, "__pydantic_fields__")  # noqa: B009
-"""The options of a protocol."""
-
 MOST_BYTES = 2**20
+MOST_VALUES = 10_000
 DEEPEST = 20
+LONGEST_NUMBER = 100
+"""Characters: Python's time for reading a number grows with the square of them."""
 
 
 def nested_fields(field: FieldInfo) -> Fields | None:
     """The fields of a group within the settings, or None for a plain value."""
-    return PROTOCOL if field.annotation is Protocol else None
+    return PROTOCOL_FIELDS if field.annotation is Protocol else None
 
 
 def load_settings(path: Path) -> dict[str, Any]:
     """The settings of a YAML file.
 
     Raises:
-        UserError: it cannot be read, is too large or too deep, is not YAML, has an alias or the
-            same key twice, does not hold a mapping, or has an unknown key.
+        UserError: it cannot be read, is too large or too deep, is not YAML, has an alias, a tag
+            or the same key twice, does not hold a mapping, or has an unknown key.
     """
-    text = _read(path.expanduser())
+    path = checked_path(path, "--config")
+    text = _read(path)
     try:
         _check_events(path, text)
         settings = yaml.load(text, _Loader)
-    except (yaml.YAMLError, ValueError) as error:
+    except (yaml.YAMLError, ValueError, ArithmeticError) as error:
         detail = " ".join(str(error).split())
         raise UserError(f"the configuration {path} is not valid YAML: {detail}") from None
     if settings is None:
@@ -59,14 +61,10 @@ def load_settings(path: Path) -> dict[str, Any]:
 def _read(path: Path) -> str:
     """The file's text; never waits for a pipe, never reads more than is allowed."""
     try:
-        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
-        with os.fdopen(handle, "rb") as file:
-            if not stat.S_ISREG(os.fstat(handle).st_mode):
-                raise UserError(f"the configuration {path} is not a file")
+        with open_file(path) as file:
             content = file.read(MOST_BYTES + 1)
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise UserError(f"cannot read the configuration {path}: {reason}") from None
+    except OSError as error:
+        raise UserError(f"cannot read the configuration {path}: {error.strerror}") from None
     if len(content) > MOST_BYTES:
         raise UserError(
             f"the configuration {path} has more than {MOST_BYTES:,} bytes, so it is not a settings "
@@ -81,9 +79,13 @@ def _read(path: Path) -> str:
 def _check_events(path: Path, text: str) -> None:
     """Refuse what would take long to build, before anything is built."""
     depth = 0
-    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+    for count, event in enumerate(yaml.parse(text, Loader=yaml.SafeLoader)):
+        if count > MOST_VALUES:
+            raise UserError(f"the configuration {path} has more than {MOST_VALUES:,} values")
         if isinstance(event, yaml.AliasEvent):
             raise UserError(f"the configuration {path} uses YAML aliases: write the values out")
+        if (tag := getattr(event, "tag", None)) is not None:
+            raise UserError(f"the configuration {path} uses the YAML tag {tag}: write plain values")
         depth += isinstance(event, yaml.CollectionStartEvent)
         depth -= isinstance(event, yaml.CollectionEndEvent)
         if depth > DEEPEST:
@@ -91,22 +93,32 @@ def _check_events(path: Path, text: str) -> None:
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader, which refuses a key that comes twice."""
+    """PyYAML's safe loader, which refuses a key that comes twice and numbers without end."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key!r} is given twice", node.start_mark
-                )
+        keys = Counter(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode))
+        for key, count in keys.most_common(1):
+            if count > 1:
+                self._refuse(f"the key {shortened(key)!r} is given twice", node)
         return super().construct_mapping(node, deep)
+
+    def construct_scalar(self, node: yaml.ScalarNode | yaml.MappingNode) -> Any:
+        number = node.tag in ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+        if number and len(node.value) > LONGEST_NUMBER:
+            self._refuse(f"a number has more than {LONGEST_NUMBER} characters", node)
+        return super().construct_scalar(node)
+
+    @staticmethod
+    def _refuse(why: str, node: yaml.Node) -> NoReturn:
+        raise yaml.constructor.ConstructorError(None, None, why, node.start_mark)
 
 
 def _refuse_unknown_keys(settings: dict[str, Any], valid: Fields, where: str) -> None:
     for key, value in settings.items():
         if key not in valid:
-            raise UserError(f"unknown key {key!r} in {where}{suggestion(str(key), valid)}")
+            raise UserError(
+                f"unknown key {shortened(repr(key))} in {where}{suggestion(str(key)[:80], valid)}"
+            )
         nested = nested_fields(valid[key])
         if nested is None:
             continue

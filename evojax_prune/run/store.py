@@ -37,9 +37,16 @@ class PartialFolder:
         output: where the finished run's files go.
         path: ``<output>.partial``.
         journal: file in it that the search is journalled to.
+
+    Raises:
+        UserError: the output is the root of the file system.
     """
 
     def __init__(self, output: Path):
+        if not output.name or output.name == "..":  # of ".", ".." and "/"
+            output = output.resolve()
+        if not output.name:
+            raise UserError(f"--output is {output}, expected a folder below it")
         self.output = output
         self.path = output.with_name(f"{output.name}.partial")
         self._state = self.path / STATE

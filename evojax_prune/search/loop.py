@@ -115,19 +115,6 @@ def run_search(
     return watch.result(population, generation, evaluations, stall)
 
 
-def check_objectives(strategy: Strategy, count: int) -> None:
-    """Refuse a strategy that cannot search for so many objectives.
-
-    Raises:
-        UserError: it takes one, and there are several.
-    """
-    if count != 1 and not strategy.several:
-        raise UserError(
-            f"strategy {strategy.plan.name} searches for one objective, and there are {count}: "
-            "choose one objective, or another strategy"
-        )
-
-
 class _Watch:
     """Who leads, generation by generation."""
 
@@ -179,4 +166,17 @@ class _Watch:
             stopped=stopped,
             exhausted=exhausted,
             evaluations=self._memory.spent,
+        )
+
+
+def check_objectives(strategy: Strategy, count: int) -> None:
+    """Refuse several objectives where a strategy searches for one.
+
+    Raises:
+        UserError: it does.
+    """
+    if count != 1 and not strategy.several:
+        raise UserError(
+            f"strategy {strategy.plan.name} searches for one objective, and there are {count}: "
+            "choose one objective, or another strategy"
         )

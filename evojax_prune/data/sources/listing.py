@@ -139,10 +139,17 @@ def _classes(root: Path, part: str) -> dict[str, list[str]]:
 
 def _files(root: Path, folder: Path) -> list[str]:
     """Paths below the root, with ``/``, of all files below a class folder."""
-    files = []
-    for path in _entries(folder):
-        if path.is_dir():
-            files += _files(root, path)
-        else:
-            files.append(path.relative_to(root).as_posix())
+    files, waiting = [], [folder]
+    seen: set[tuple[int, int]] = set()
+    while waiting:
+        current = waiting.pop()
+        status = current.stat()
+        if (status.st_dev, status.st_ino) in seen:  # links in a circle would never end
+            raise UserError(f"a link leads to {current} a second time: remove the link")
+        seen.add((status.st_dev, status.st_ino))
+        for path in _entries(current):
+            if path.is_dir():
+                waiting.append(path)
+            else:
+                files.append(path.relative_to(root).as_posix())
     return files

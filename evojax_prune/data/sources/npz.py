@@ -6,15 +6,16 @@ import contextlib
 import hashlib
 import io
 import math
-import os
 import warnings
 import zipfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
 from evojax_prune.core.errors import UserError
+from evojax_prune.core.files import total_memory
 from evojax_prune.data.files import open_file
 from evojax_prune.data.sources.arrays import KEYS, checked_table
 from evojax_prune.data.sources.source import LoadOptions, Source
@@ -46,22 +47,10 @@ class FeaturesFile(Source):
     def load(self, dataset: str, options: LoadOptions) -> FeatureTable:
         """The features."""
         path = Path(dataset).expanduser()
-        try:
-            with open_file(path) as file:
-                arrays = _read(file, path)
-                file.seek(0)
-                version = hashlib.file_digest(file, "sha256").hexdigest()[:12]
-        except FileNotFoundError as error:
-            raise UserError(f"there is no features file {path}: check the path") from error
-        except UserError:
-            raise
-        except Exception as error:  # damage takes any form
-            reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-            raise UserError(
-                f"{path} cannot be read as an .npz file of plain arrays"
-                f" ({reason.splitlines()[0]}): write it with numpy.savez, labels and groups as"
-                " integers or strings, not objects"
-            ) from error
+        with _refusals(path), open_file(path) as file:
+            arrays = _read(file, path, KEYS)
+            file.seek(0)
+            version = hashlib.file_digest(file, "sha256").hexdigest()[:12]
         source = f"features file {path.name}"
         try:
             return checked_table(arrays, str, path.stem, source, version)
@@ -69,8 +58,38 @@ class FeaturesFile(Source):
             raise UserError(f"{path}: {error}") from None
 
 
-def _read(file: BinaryIO, path: Path) -> dict[str, np.ndarray]:
-    """All arrays, each looked at before memory is taken for it."""
+def read_arrays(path: Path, keys: Sequence[str]) -> dict[str, np.ndarray]:
+    """Some arrays of an ``.npz`` file, as far as it has them; others are not looked at.
+
+    Raises:
+        UserError: the file is missing or damaged, or claims more than the memory holds.
+    """
+    with _refusals(path), open_file(path) as file:
+        return _read(file, path, keys, others=True)
+
+
+@contextlib.contextmanager
+def _refusals(path: Path) -> Iterator[None]:
+    """Whatever goes wrong with a file becomes one kind of error."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise UserError(f"there is no features file {path}: check the path") from error
+    except UserError:
+        raise
+    except Exception as error:  # damage takes any form
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise UserError(
+            f"{path} cannot be read as an .npz file of plain arrays"
+            f" ({reason.splitlines()[0]}): write it with numpy.savez, labels and groups as"
+            " integers or strings, not objects"
+        ) from error
+
+
+def _read(
+    file: BinaryIO, path: Path, keys: Sequence[str], others: bool = False
+) -> dict[str, np.ndarray]:
+    """The arrays, each looked at before memory is taken for it; ``others`` may lie beside them."""
     if file.read(6) == b"\x93NUMPY":
         raise UserError(
             f"{path} holds one array, expected several: write x_train and y_train with numpy.savez"
@@ -79,15 +98,16 @@ def _read(file: BinaryIO, path: Path) -> dict[str, np.ndarray]:
         members = {entry.filename.removesuffix(".npy"): entry for entry in archive.infolist()}
         if len(members) < len(archive.infolist()):
             raise ValueError("an array is in it twice")
-        if unknown := [key for key in members if key not in KEYS]:
+        if not others and (unknown := [key for key in members if key not in keys]):
             raise UserError(
                 f"{path} holds {_shown(unknown[0])}, which means nothing here: expected only"
-                f" {', '.join(KEYS)}"
+                f" {', '.join(keys)}"
             )
+        members = {key: entry for key, entry in members.items() if key in keys}
         for key, entry in members.items():
             _check_entry(key, entry)
         size = sum(entry.file_size for entry in members.values())
-        if size > _memory() / 2:
+        if size > total_memory() / 2:
             raise ValueError(
                 f"its arrays take {size / 1e9:.1f} GB, more than half of this machine's memory"
             )
@@ -130,10 +150,3 @@ def _array(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> np.ndarray:
 
 def _shown(name: str) -> str:
     return name if len(name) < 40 and name.isprintable() else repr(name[:40])
-
-
-def _memory() -> float:
-    """Bytes of this machine's memory; infinite where the system does not tell."""
-    with contextlib.suppress(AttributeError, ValueError, OSError):
-        return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-    return math.inf

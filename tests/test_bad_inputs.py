@@ -1,0 +1,576 @@
+"""Hostile and mistaken input through the command line: one sentence, nothing written, in time."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import re
+import signal
+import stat
+import struct
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from evojax_prune.cli import main as command
+from evojax_prune.methods import search as searching
+from evojax_prune.report import writers
+from evojax_prune.report.result import Result
+from evojax_prune.search import Evaluation
+
+SECONDS = 20
+"""After which a case hangs; none takes a second on an idle machine."""
+
+SEARCH = (
+    *("--hidden", "4", "--search-protocol.epochs", "1", "--final-protocol.epochs", "1"),
+    *("--population", "4", "--evaluations", "12", "--finalists", "1", "--objectives", "accuracy"),
+)
+DENSE = ("--method", "sensitivity", "--keep", "0.5", "--hidden", "8")
+
+LONG = "a" * 300
+NUL = "a\0b"
+NINES = "9" * 5000
+
+
+class Hung(BaseException):
+    """Not an Exception, so that nothing takes it for a damaged file."""
+
+
+@pytest.fixture(autouse=True)
+def deadline() -> Iterator[None]:
+    def ring(_: int, __: FrameType | None) -> None:
+        raise Hung
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, SECONDS)
+    yield
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, before)
+
+
+Refused = Callable[..., None]
+
+
+@pytest.fixture
+def refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Refused:
+    """Run the command line; see that it says one sentence with these words, and writes nothing."""
+
+    def run(words: list[str], said: str) -> None:
+        monkeypatch.chdir(tmp_path)
+        before = below(tmp_path)
+        status = command.main(words)
+        out, err = capsys.readouterr()
+        assert (status, out) == (2, "")
+        assert err.startswith("error: ")
+        assert err.count("\n") == 1
+        assert err.rstrip("\n").isprintable()
+        assert len(err) < 2000
+        assert said.format(here=tmp_path) in err
+        assert below(tmp_path) == before
+
+    return run
+
+
+def below(folder: Path) -> set[str]:
+    return {os.path.join(a, name) for a, b, c in os.walk(folder) for name in (*b, *c)}
+
+
+def blobs(rows: int = 30, scale: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
+    """Three classes that 3 of 6 features tell apart without a doubt."""
+    rng = np.random.default_rng(0)
+    y = np.arange(rows) % 3
+    x = rng.normal(size=(rows, 6))
+    x[:, :3] += 6 * np.eye(3)[y]
+    return (scale * x).astype(np.float32), y
+
+
+X, Y = blobs()
+
+
+def saved(path: Path, **changed: Any) -> Path:
+    """A features file with some arrays changed; without those that are None."""
+    arrays = {"x_train": X, "y_train": Y} | changed
+    np.savez(path, allow_pickle=True, **{k: v for k, v in arrays.items() if v is not None})
+    return path
+
+
+# --- words ---------------------------------------------------------------------------------------
+
+T = "--dataset {here}/t.npz "
+TESTED = "--dataset {here}/tested.npz "
+
+WORDS: dict[str, str] = {
+    "junk": "unknown flag junk; valid: --config",
+    "--sedd 1": "unknown flag --sedd, did you mean '--seed'?",
+    f"--{LONG} 1": "unknown flag --aaa",
+    T + "--seed": "Missing value for argument '--seed'",
+    "--config": "Missing value for argument '--config'",
+    T + "--hidden": "--hidden is given without a value: give one, or drop it",
+    T + "--objectives": "--objectives is given without a value",
+    T + "--plugin": "--plugin is given without a value",
+    T + "--compare --compare-fractions": "--compare-fractions is given without a value",
+    # numbers
+    "--population 99999999999999999999": "population is 99999999999999999999, expected at most",
+    "--hidden 100000000000": "hidden is 100000000000, expected at most 65536",
+    T + "--hidden" + 100 * " 65536": "parameters, whose training takes 5,102 GB, more than half",
+    T + "--hidden" + 101 * " 2": "hidden is ('2', '2', '2'",
+    T + "--hidden 0": "hidden is 0, expected at least 1",
+    "--image-size 1000000": "image_size is 1000000, expected at most 4096",
+    "--image-size 1": "image_size is 1, expected at least 8",
+    f"{T}--seed {NINES}": "(5,000 characters), expected a whole number",
+    T + "--seed 1.5": "seed is 1.5, expected a whole number",
+    T + "--seed -1": "seed is -1, expected at least 0",
+    T + "--seed 4294967296": "seed is 4294967296, expected less than 4294967296",
+    T + "--evaluations 10000000000": "evaluations is 10000000000, expected at most 1000000000",
+    T + "--folds 1 --selection kfold": "folds is 1, expected at least 2",
+    T + "--folds 5000 --selection kfold": "each class needs at least 5001 to cut",
+    T + "--member-batch 0": "member_batch is 0, expected at least 1",
+    T + "--test-fraction nan": "test_fraction is nan, expected a finite number",
+    T + "--test-fraction 1": "test_fraction is 1, expected less than 1",
+    T + "--test-fraction 0.999": "too few images of class '0' (1), '1' (1), '2' (1)",
+    T + "--finalists 0": "finalists is 0, expected at least 1",
+    T + "--size 0": "size is 0, expected at least 1",
+    T + "--method sensitivity --keep 2": "keep is 2, expected auto or a fraction above 0",
+    T + "--search-protocol.min-delta 1e308": "min_delta is 1e308, expected at most 1000",
+    T + "--search-protocol.input-noise 1e38": "input_noise is 1e38, expected at most 1000000",
+    T + "--final-protocol.learning-rate inf": "learning_rate is inf, expected a finite number",
+    T + "--final-protocol.learning-rate 1e308": "learning_rate is 1e308, expected at most 1e+30",
+    T + "--final-protocol.momentum 1": "momentum is 1, expected less than 1",
+    T + "--final-protocol.epochs 1000000000": "epochs is 1000000000, expected at most 1000000",
+    T + f"--final-protocol.batch-size {10**21}": "expected at most 16777216",
+    T + "--final-protocol.optimizer __doc__": "optimizer is __doc__, expected one of adabelief",
+    # paths
+    f"--output {LONG}": "a name in a path has at most 255 bytes",
+    f"--output {NUL}": "output is a\\x00b: a path cannot hold a NUL character",
+    "--output \udcff": "output is \\udcff, which is not UTF-8: rename it",
+    "--output ~nobody-of-that-name/x": "there is no such user",
+    "--output /": "--output is /, expected a folder below it",
+    T + "--output .": "is not empty; give another folder",
+    T + "--output {here}/t.npz": "t.npz is a file, expected a folder that is new or empty",
+    T + "--output {here}/t.npz/sub": "Not a directory",
+    f"--config {LONG}": "--config is aaa",
+    f"--config {NUL}": "--config is a\\x00b: a path cannot hold a NUL",
+    "--config {here}": "it is a folder, expected a regular file",
+    "--config {here}/nowhere.yaml": "cannot read the configuration {here}/nowhere.yaml: No such",
+    "--config {here}/pipe": "it is a named pipe, expected a regular file",
+    "--config /dev/zero": "it is a device, expected a regular file",
+    f"--dataset {LONG}": "dataset is aaa",
+    f"--dataset {LONG}.npz": "a name in a path has at most 255 bytes",
+    f"--dataset {NUL}.npz": "dataset is a\\x00b.npz: a path cannot hold a NUL",
+    "--dataset \udcff": "which is not UTF-8",
+    "--dataset ~nobody-of-that-name/x.npz": "there is no such user",
+    "--dataset {here}/nowhere.npz": "there is no features file {here}/nowhere.npz: check the path",
+    "--dataset /dev/null": "the data set '/dev/null' is not there",
+    f"{T}--plugin {NUL}": "--plugin is a\\x00b: a path cannot hold a NUL",
+    f"{T}--plugin {LONG}": "--plugin is aaa",
+    T + "--plugin {here}": "there is no file of that name",
+    T + "--plugin {here}/pipe": "there is no file of that name",
+    T + "--plugin {here}/exits.py": "cannot be imported (SystemExit: 3): mend it",
+    f"--dataset digits --backbone-weights {NUL}": "backbone_weights is a\\x00b: a path cannot",
+    f"--dataset digits --data-dir {LONG}": "data_dir is aaa",
+    "--dataset digits --backbone-weights {here}/pipe": "pipe not found: expected a weights file",
+    "--dataset digits --backbone-weights {here}/evil.pth": "asks for posix.system, but only",
+    f"{T}--objectives ood --ood {LONG}": "ood is aaa",
+    T + "--objectives accuracy ood --ood {here}/nowhere.npz": "there is no features file",
+    # what nothing reads
+    T + "--backbone nope": "--backbone does nothing with a features file (.npz)",
+    T + "--backbone-weights w.h5": "--backbone-weights does nothing with a features file",
+    T + "--image-size 64": "--image-size does nothing with a features file",
+    T + "--data-dir {here}": "--data-dir does nothing with a features file",
+    T + "--extraction-batch 8": "--extraction-batch does nothing with a features file",
+    T + "--skip-unreadable": "--skip-unreadable does nothing with a features file",
+    T + "--groups (a)": "--groups does nothing with a features file",
+    TESTED + "--test-fraction 0.3": "--test-fraction does nothing where a test split is given",
+    T + "--folds 3": "--folds does nothing without --selection kfold",
+    TESTED + "--selection test --selection-fraction 0.3": "--selection-fraction does nothing",
+    T + "--allow-group-overlap": "--allow-group-overlap does nothing without groups",
+    T + "--method-options a=1": "--method-options does nothing with --method search",
+    T + "--choice knee --objectives accuracy": "--choice does nothing without several",
+    T + "--strategy PGPE": "PGPE searches for one objective, and there are 2: choose one",
+    # commands
+    "predict": "Required options",
+    "predict {here}/nowhere {here}/t.npz": "there is no folder {here}/nowhere",
+    "predict {here} {here}/t.npz": "{here} has no head.safetensors",
+    "predict {here}/t.npz {here}/t.npz": "t.npz is not a head that evojax_prune wrote",
+    f"predict {LONG} {{here}}/t.npz": "run is aaa",
+    f"predict {{here}} {NUL}": "inputs is a\\x00b: a path cannot hold a NUL",
+    f"export {LONG} --format onnx": "a name in a path has at most 255 bytes",
+    "export {here} --format nope": "unknown format 'nope', expected one of onnx",
+}
+
+
+class _Evil:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.system, ("touch evil",)
+
+
+@pytest.mark.parametrize("words", WORDS, ids=lambda words: ascii(words.replace("{here}/", ""))[:60])
+def test_words(words: str, refused: Refused, tmp_path: Path) -> None:
+    saved(tmp_path / "t.npz")
+    saved(tmp_path / "tested.npz", x_test=X, y_test=Y)
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "exits.py").write_text("raise SystemExit(3)\n")
+    with zipfile.ZipFile(tmp_path / "evil.pth", "w") as archive:
+        archive.writestr("archive/data.pkl", pickle.dumps(_Evil()))
+    refused(words.format(here=tmp_path).split(" "), WORDS[words])
+
+
+# --- features files ------------------------------------------------------------------------------
+
+
+def npy(
+    shape: str = "(30, 6)", descr: str = "<f4", head: bytes | None = None, version: int = 1
+) -> bytes:
+    """A member that says of itself what it likes."""
+    head = head or f"{{'descr': {descr!r}, 'fortran_order': False, 'shape': {shape}}}".encode()
+    head = head + b" " * (-(11 + len(head)) % 64) + b"\n"
+    return b"\x93NUMPY" + bytes([version, 0]) + struct.pack("<H", len(head)) + head + bytes(720)
+
+
+Make = Callable[[Path], object]
+
+
+def arrays(**changed: Any) -> Make:
+    return lambda path: saved(path, **changed)
+
+
+def members(**contents: bytes) -> Make:
+    def make(path: Path) -> None:
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, content in contents.items():
+                archive.writestr(name.replace("__", "."), content)
+
+    return make
+
+
+def content(data: bytes) -> Make:
+    return lambda path: path.write_bytes(data)
+
+
+def link(target: str) -> Make:
+    return lambda path: path.symlink_to(target)
+
+
+def with_byte(local: int, central: int, value: int) -> Make:
+    """A good file in which one byte of each member's two heads is changed."""
+
+    def make(path: Path) -> None:
+        data = bytearray(saved(path).read_bytes())
+        for mark, offset in ((b"PK\x03\x04", local), (b"PK\x01\x02", central)):
+            for found in re.finditer(mark, data):
+                data[found.start() + offset] = value
+        path.write_bytes(data)
+
+    return make
+
+
+def cut_short(path: Path) -> None:
+    path.write_bytes(saved(path).read_bytes()[:500])
+
+
+FEATURES: dict[str, tuple[Make, str]] = {
+    "declared shape of 1e12": (members(x_train__npy=npy("(1000000000000, 20)")), "its head tells"),
+    "declared shape that overflows": (members(x_train__npy=npy(f"({10**20}, 2)")), "head tells"),
+    "negative shape": (members(x_train__npy=npy("(-30, -6)")), "x_train.npy is float32 [-30, -6]"),
+    "items of 2 GB": (members(x_train__npy=npy(descr="|V2147483647")), "its head tells"),
+    "head is code": (members(x_train__npy=npy(head=b"__import__('os')")), "plain arrays"),
+    "head is deep": (members(x_train__npy=npy(head=b"(" * 3000)), "plain arrays"),
+    "unknown version": (members(x_train__npy=npy(version=9)), "unknown version of NumPy's format"),
+    "member without .npy": (members(x_train=b"1", y_train=b"2"), "x_train is not an array"),
+    "encrypted": (with_byte(6, 8, 1), "x_train is encrypted"),
+    "unknown compression": (with_byte(8, 10, 99), "compression method is not supported"),
+    "named pipe": (lambda path: os.mkfifo(path), "it is a named pipe, expected a regular file"),
+    "folder": (lambda path: path.mkdir(), "it is a folder, expected a regular file"),
+    "device": (link("/dev/zero"), "it is a device, expected a regular file"),
+    "link to nothing": (link("nowhere"), "there is no features file"),
+    "link to itself": (link("f.npz"), "Too many levels of symbolic links"),
+    "empty": (content(b""), "File is not a zip file"),
+    "cut short": (cut_short, "File is not a zip file"),
+    "one array": (content(npy()), "holds one array, expected several"),
+    "objects": (arrays(x_train=np.array([[1, {}]] * 30)), "x_train.npy holds objects"),
+    "unknown array": (arrays(z=X), "holds z, which means nothing here"),
+    "no labels": (arrays(y_train=None), "y_train missing, beside x_train"),
+    "one dimension": (arrays(x_train=X[:, 0]), "x_train has shape [30], expected [rows, features]"),
+    "no rows": (arrays(x_train=X[:0], y_train=Y[:0]), "x_train has shape [0, 6]"),
+    "complex": (arrays(x_train=X + 1j), "x_train has type complex64, expected numbers"),
+    "infinite": (arrays(x_train=np.where(X > 6, np.inf, X)), "hold NaN or infinite numbers"),
+    "beyond float32": (arrays(x_train=X.astype(float) * 1e300), "infinite numbers (as float32)"),
+    "labels of fractions": (arrays(y_train=Y / 2), "y_train has type float64, expected integers"),
+    "too few labels": (arrays(y_train=Y[:7]), "y_train has shape [7], expected [30]: one label"),
+    "one label": (arrays(y_train=Y * 0), "y_train holds the one label 0, expected two or more"),
+    "a label for each row": (arrays(y_train=np.arange(30)), "too few images of class '0' (1)"),
+    "empty label": (arrays(y_train=np.array(["", "b", "c"])[Y]), "the name of class 0 is empty"),
+    "label not UTF-8": (arrays(y_train=np.array([b"\xff", b"b", b"c"])[Y]), "are not UTF-8"),
+    "label no text": (arrays(y_train=np.array(["\udcff", "b", "c"])[Y]), "cannot be a class name"),
+    "endless label": (arrays(y_train=np.array(["a" * 9999, "b", "c"])[Y]), "at most 1,000 char"),
+    "empty class name": (arrays(classes=np.array(["a", "", "c"])), "the name of class 1 is empty"),
+    "class name twice": (arrays(classes=np.array(["a", "a", "c"])), "2 classes are named 'a'"),
+    "too few class names": (arrays(classes=np.array(["a", "b"])), "must name the labels 0 to 2"),
+    "test without labels": (arrays(x_test=X), "y_test missing"),
+    "test of other features": (arrays(x_test=X[:, :2], y_test=Y), "x_test has 2 features"),
+    "test with a new label": (arrays(x_test=X, y_test=Y + 1), "label 3 of y_test is not in"),
+    "one group": (arrays(groups_train=Y * 0), "cannot be cut from 1 groups"),
+    "groups of fractions": (arrays(groups_train=Y / 2), "groups_train has type float64"),
+}
+
+
+@pytest.mark.parametrize("case", FEATURES)
+def test_features_files(case: str, refused: Refused, tmp_path: Path) -> None:
+    make, said = FEATURES[case]
+    make(tmp_path / "f.npz")
+    refused(["--dataset", str(tmp_path / "f.npz")], said)
+
+
+# --- settings files ------------------------------------------------------------------------------
+
+BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"{key}: &{key} [{', '.join(['*' + before] * 9)}]\n"
+    for before, key in zip("abcdefgh", "bcdefghi", strict=True)
+)
+
+SETTINGS: dict[str, tuple[str | bytes, str]] = {
+    "nesting of 3,000": ("a: " + "[" * 3000 + "]" * 3000, "nested deeper than 20 levels"),
+    "mappings of 3,000": ("{a: " * 3000 + "}" * 3000, "nested deeper than 20 levels"),
+    "integer of 5,000 digits": (f"seed: {NINES}", "a number has more than 100 characters"),
+    "5,000 digits in base 16": ("seed: 0x" + "f" * 5000, "a number has more than 100 characters"),
+    "5,000 digits in base 60": ("seed: 1" + ":1" * 5000, "a number has more than 100 characters"),
+    "fraction in base 60": ("margin: 1" + ":1" * 5000 + ".5", "a number has more than 100"),
+    "billion laughs": (BOMB, "uses YAML aliases: write the values out"),
+    "a mapping in itself": ("&a {seed: *a}", "uses YAML aliases"),
+    "many values": ("hidden: [" + "1, " * 20000 + "1]", "has more than 10,000 values"),
+    "true for a number": ("seed: true", "seed is true, expected a number"),
+    "true in a list": ("hidden: [true]", "hidden is true, expected a number"),
+    "true in a protocol": ("search_protocol: {epochs: true}", "epochs is true, expected a number"),
+    "a key twice": ("seed: 1\nseed: 2", "the key 'seed' is given twice"),
+    "an inner key twice": ("search_protocol: {epochs: 1, epochs: 2}", "'epochs' is given twice"),
+    "a list": ("- seed", "holds a list, expected 'key: value' lines"),
+    "a word": ("seed", "holds a str, expected 'key: value' lines"),
+    "broken": ("seed: [1", "is not valid YAML: while parsing a flow sequence"),
+    "a tab": ("a:\n\t- b", "is not valid YAML"),
+    "NUL": ("seed: \0", "is not valid YAML: unacceptable character #x0000"),
+    "not UTF-8": (b"seed: \xff", "is not valid YAML: 'utf-8' codec"),
+    "Python": ("seed: !!python/object/apply:os.system [id]", "uses the YAML tag tag:yaml.org,2002"),
+    "empty integer": ("seed: !!int ''", "uses the YAML tag"),
+    "a set": ("hidden: !!set {1, 2}", "uses the YAML tag"),
+    "no date": ("seed: 2020-13-45", "is not valid YAML: month must be in 1..12"),
+    "a date": ("seed: 2020-01-01", "expected a whole number"),
+    "a fraction": ("seed: 1.5", "seed is 1.5, expected a whole number"),
+    "infinity": ("population: .inf", "population is inf, expected a finite number"),
+    "nothing": ("seed: null", "seed is None, expected a whole number"),
+    "two documents": ("seed: 1\n---\nseed: 2", "expected a single document"),
+    "a key that is a list": ("[a]: b", "found unhashable key"),
+    "a key that is a number": ("1: 2", "unknown key 1 in"),
+    "unknown key": ("sedd: 1", "unknown key 'sedd' in {here}/c.yaml, did you mean 'seed'?"),
+    "endless key": ("? " + "k" * 99999 + "\n: 1", "(100,001 characters) in {here}/c.yaml"),
+    "a key of control characters": ('"\\e[31m\\n": 1', "unknown key '\\x1b[31m\\n' in"),
+    "inner unknown key": ("search_protocol: {epoch: 1}", "c.yaml, search_protocol, did you mean"),
+    "a number for a protocol": ("search_protocol: 3", "is 3, expected keys of its own: epochs"),
+    "a number for a list": ("hidden: 12", "hidden is 12, expected a list"),
+    "an empty list": ("hidden: []", "hidden is [], expected at least 1"),
+    "a list for a name": ("protocol: [paper]", "protocol is ['paper'], expected one of"),
+    "a list for a method": ("method: [search]", "method is ['search'], expected text"),
+    "a number for a name": ("dataset: 3", "dataset is 3, expected text"),
+    "no objective": ("objectives: []", "objectives is , expected different names"),
+    "NUL in a path": ('output: "a\\0b"', "output is a\\x00b: a path cannot hold a NUL"),
+    "NUL in a plugin": ('plugin: ["a\\0b"]', "plugin is a\\x00b: a path cannot hold a NUL"),
+    "a path that is no text": ('dataset: "\\ud800"', "which is not UTF-8: rename it"),
+    "endless path": ("dataset: " + "a" * 99999, "(99,999 characters): a name in a path has at"),
+    "endless pattern": ("groups: " + "a" * 5000, "groups is aaa"),
+    "a plugin": ("plugin: [evil.py]", "the settings name the plugin evil.py, which is code"),
+}
+
+
+@pytest.mark.parametrize("case", SETTINGS)
+def test_settings_files(case: str, refused: Refused, tmp_path: Path) -> None:
+    text, said = SETTINGS[case]
+    file = tmp_path / "c.yaml"
+    file.write_bytes(text if isinstance(text, bytes) else text.encode())
+    refused(["--config", str(file)], said)
+
+
+def test_a_settings_file_of_100_mb_is_not_read(refused: Refused, tmp_path: Path) -> None:
+    with (file := tmp_path / "c.yaml").open("wb") as sparse:
+        sparse.write(b"# comment\n")
+        sparse.truncate(100 * 2**20)
+    refused(["--config", str(file)], "has more than 1,048,576 bytes, so it is not a settings file")
+
+
+# --- images --------------------------------------------------------------------------------------
+
+
+def png(width: int, height: int) -> bytes:
+    """The head of an image that claims to be so large."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
+
+    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    body = chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(bytes(100))) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + body
+
+
+def circles(folder: Path) -> None:
+    for name in "abc":
+        (folder / "cat" / name).symlink_to("..")
+
+
+def stray(make: Make) -> Make:
+    """Something beside the images of a class."""
+    return lambda folder: make(folder / "cat" / "x.png")
+
+
+IMAGES: dict[str, tuple[Make, str, str]] = {
+    "named pipe": (stray(os.mkfifo), "", "x.png cannot be read as an image (it is a named pipe"),
+    "device": (stray(link("/dev/zero")), "", "(it is a device, expected a regular file)"),
+    "link to nothing": (stray(link("nowhere")), "", "(No such file or directory)"),
+    "text": (stray(content(b"hello")), "", "(not an image in a format that Pillow knows)"),
+    "empty": (stray(content(b"")), "", "(not an image in a format that Pillow knows)"),
+    "10 billion pixels": (stray(content(png(10**5, 10**5))), "", "more than 89 million pixels"),
+    "150 million pixels": (stray(content(png(15000, 10000))), "", "more than 89 million pixels"),
+    "links in circles": (circles, "", "a second time: remove the link"),
+    "class without images": (lambda f: (f / "eel").mkdir(), "", "eel holds no images: fill or"),
+    "class not UTF-8": (lambda f: (f / "cat").rename(f / "\udcff"), "", "cannot be a class name"),
+    "class of a space": (lambda f: (f / "cat").rename(f / " "), "", "name of class 0 is empty"),
+    "broken pattern": (bool, "--groups (", "'(' is not a regular expression: missing )"),
+    "huge repetition": (bool, "--groups a{99999999999}", "the repetition number is too large"),
+    "pattern without match": (bool, "--groups zz", "'zz' matches none of 6 image paths"),
+    "data_dir": (bool, "--data-dir /", "--data-dir does nothing with an image folder"),
+    "unknown backbone": (bool, "--backbone resnet51", "unknown backbone"),
+}
+
+
+@pytest.mark.parametrize("case", IMAGES)
+def test_image_folders(case: str, refused: Refused, tmp_path: Path) -> None:
+    make, more, said = IMAGES[case]
+    for kind in ("cat", "dog"):
+        (tmp_path / "images" / kind).mkdir(parents=True)
+        for i in range(3):
+            Image.new("RGB", (8, 8), (i, 0, 0)).save(tmp_path / "images" / kind / f"{i}.png")
+    make(tmp_path / "images")
+    refused(["--dataset", str(tmp_path / "images"), *more.split()], said)
+
+
+def test_the_table_is_long() -> None:
+    assert len(WORDS) + len(FEATURES) + len(SETTINGS) + len(IMAGES) >= 120
+
+
+# --- odd input that has an answer ----------------------------------------------------------------
+
+
+def pruned(here: Path, *words: str, **changed: Any) -> Result:
+    """Prune a small table; its result."""
+    file, output = saved(here / "t.npz", **changed), here / "run"
+    assert command.main(["--dataset", str(file), "--output", str(output), *words]) == 0
+    return Result.model_validate_json((output / "result.json").read_text())
+
+
+def test_one_feature_has_a_sensitivity(tmp_path: Path) -> None:
+    x = Y[:, None].astype(np.float32)
+    best = pruned(tmp_path, *DENSE, "--final-protocol.learning-rate", "0.1", x_train=x).best
+    assert best.active_units == best.active_fraction == 1
+    assert best.test_accuracy == 1
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1e-3, 1e3, 1e6])
+def test_features_of_any_scale_are_told_apart(scale: float, tmp_path: Path) -> None:
+    """Three features on one scale, the others on that of the noise, and constant ones."""
+    x, y = blobs(90)
+    x[:, :3] *= scale
+    constant = np.full((90, 2), [0, 7], np.float32)
+    result = pruned(
+        tmp_path,
+        *(*DENSE, "--hidden", "32", "--final-protocol.learning-rate", "0.05"),
+        x_train=np.concatenate([x, constant], axis=1),
+        y_train=y,
+    )
+    assert result.dense.test_accuracy == result.best.test_accuracy == 1
+
+
+def test_a_rare_class_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    x, y = blobs(129)
+    y[:] = np.arange(129) >= 6
+    pruned(tmp_path, *DENSE, x_train=x, y_train=y)
+    said = "note: 123 rows are of class '1' and 6 of '0': accuracy says little about small classes"
+    assert said in capsys.readouterr().err
+    x, y = blobs(126)
+    y[:] = np.arange(126) >= 6
+    pruned(tmp_path, *DENSE, "--overwrite", x_train=x, y_train=y)
+    assert "accuracy says little" not in capsys.readouterr().err
+
+
+def test_the_head_may_be_read_by_whom_the_other_files_may(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        pruned(tmp_path, *DENSE)
+    finally:
+        os.umask(before)
+    modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in (tmp_path / "run").iterdir()}
+    assert set(modes.values()) == {0o640}
+    assert "head.safetensors" in modes
+
+
+def test_hostile_features_are_not_predicted(
+    refused: Refused, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pruned(tmp_path, *DENSE)
+    capsys.readouterr()
+    for number, (make, said) in enumerate(
+        [
+            (members(x__npy=npy("(1000000000000, 6)")), "its head tells"),
+            (os.mkfifo, "it is a named pipe, expected a regular file"),
+            (content(b"hello"), "File is not a zip file"),
+            (link("/dev/zero"), "it is a device, expected a regular file"),
+            (members(z__npy=npy()), "has no features, expected them as x or x_test"),
+        ]
+    ):
+        make(file := tmp_path / f"{number}.npz")
+        refused(["predict", str(tmp_path / "run"), str(file)], said)
+
+
+def test_a_writer_that_fails_holds_back_none_of_the_others(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("no\nfont")
+
+    monkeypatch.setitem(writers.WRITERS, "convergence.png", fail)
+    file, output = saved(tmp_path / "t.npz"), tmp_path / "run"
+    assert command.main(["--dataset", str(file), "--output", str(output), *DENSE]) == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith(f"error: the results are in {output}, but not all of them: ")
+    assert "convergence.png could not be made (RuntimeError: no\\nfont)" in last
+    names = {file.name for file in output.iterdir()}
+    assert names == {*writers.ESSENTIAL, *writers.WRITERS} - {"convergence.png"}
+    assert not (tmp_path / "run.partial").exists()
+
+
+def test_a_generation_of_which_all_diverge_is_survived(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Diverging(searching.Evaluator):
+        calls = 0
+
+        def __call__(self, genomes: np.ndarray, occasion: int | None = None) -> Evaluation:
+            found = super().__call__(genomes, occasion)
+            Diverging.calls += 1
+            if Diverging.calls == 3:  # after the dense head and the first generation
+                found.values[:] = np.nan
+            return found
+
+    monkeypatch.setattr(searching, "Evaluator", Diverging)
+    result = pruned(tmp_path, *SEARCH, "--strategy", "generational", "--selection", "holdout")
+    assert Diverging.calls > 3
+    assert np.isfinite(result.search.best_fitness)
+    written = {file.name for file in (tmp_path / "run").iterdir()}
+    assert written == {*writers.ESSENTIAL, *writers.WRITERS}
