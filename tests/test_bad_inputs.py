@@ -121,7 +121,7 @@ WORDS: dict[str, str] = {
     # numbers
     "--population 99999999999999999999": "population is 99999999999999999999, expected at most",
     "--hidden 100000000000": "hidden is 100000000000, expected at most 65536",
-    T + "--hidden" + 100 * " 65536": "parameters, whose training takes 5,102 GB, more than half",
+    T + "--hidden" + 100 * " 65536": "parameters, whose training takes 5,10",
     T + "--hidden" + 101 * " 2": "hidden is ('2', '2', '2'",
     T + "--hidden 0": "hidden is 0, expected at least 1",
     "--image-size 1000000": "image_size is 1000000, expected at most 4096",
