@@ -277,7 +277,8 @@ def work(options: argparse.Namespace) -> None:
         lines = [[t.name, f"{t.mean:+.4f}", f"{t.low:+.4f} to {t.high:+.4f}"] for t in found]
         print(tables.markdown(("changed", "all less it", "95% interval"), lines))
         return None
-    tables.write_csv(HOME / "honest.csv", [{"seconds": "", "size": "", **row} for row in rows])
+    columns = dict.fromkeys((column for row in rows for column in row), "")
+    tables.write_csv(HOME / "honest.csv", [columns | row for row in rows])
     text = f"{figures(rows)}\n\n### By data set\n\n{by_dataset(rows)}\n"
     (HOME / "honest.md").write_text(text, encoding="utf-8")
     print(text)

@@ -121,7 +121,7 @@ WORDS: dict[str, str] = {
     # numbers
     "--population 99999999999999999999": "population is 99999999999999999999, expected at most",
     "--hidden 100000000000": "hidden is 100000000000, expected at most 65536",
-    T + "--hidden" + 100 * " 65536": "parameters, whose training takes 5,10",
+    T + "--hidden" + 100 * " 65536": "parameters, whose training takes 5,103 GB, more than half",
     T + "--hidden" + 101 * " 2": "hidden is ('2', '2', '2'",
     T + "--hidden 0": "hidden is 0, expected at least 1",
     "--image-size 1000000": "image_size is 1000000, expected at most 4096",
@@ -461,8 +461,57 @@ def test_image_folders(case: str, refused: Refused, tmp_path: Path) -> None:
     refused(["--dataset", str(tmp_path / "images"), *more.split()], said)
 
 
+# --- what stands in the way of the results -------------------------------------------------------
+
+
+def put(name: str, make: Make) -> Make:
+    def at(here: Path) -> None:
+        (here / name).parent.mkdir(parents=True, exist_ok=True)
+        make(here / name)
+
+    return at
+
+
+STATE = "run.partial/state"
+
+OBSTACLES: dict[str, tuple[Make, str]] = {
+    "output is a link to nothing": (put("run", link("nowhere")), "a link that leads nowhere"),
+    "output is a link to itself": (put("run", link("run")), "a link that leads nowhere"),
+    "output is a pipe": (put("run", os.mkfifo), "run is a file, expected a folder"),
+    "a file for the state": (put("run.partial", content(b"")), "partial is a file, but an unfin"),
+    "a link for the state": (put("run.partial", link("nowhere")), "is a link that leads nowhere"),
+    "a file for a folder": (
+        put(STATE, content(b"")),
+        "cannot make the folder {here}/run.partial/s",
+    ),
+    "a folder for the lock": (put(f"{STATE}/lock", Path.mkdir), "cannot lock {here}/run.partial"),
+    "a folder for the journal": (put(f"{STATE}/journal.jsonl", Path.mkdir), "cannot discard what"),
+    "a folder for the settings": (
+        put("run.partial/config.yaml", Path.mkdir),
+        "cannot write {here}",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", OBSTACLES)
+def test_obstacles(case: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make, said = OBSTACLES[case]
+    make(tmp_path)
+    words = ["--dataset", str(saved(tmp_path / "t.npz")), "--output", str(tmp_path / "run")]
+    assert command.main([*words, *DENSE, "--overwrite"]) == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("error: ")
+    assert said.format(here=tmp_path) in last
+    assert not (tmp_path / "run" / "result.json").exists()
+
+
+def test_settings_of_an_unfinished_run_that_are_no_text_are_replaced(tmp_path: Path) -> None:
+    put("run.partial/config.yaml", content(b"\xff"))(tmp_path)
+    pruned(tmp_path, *DENSE, "--overwrite")
+
+
 def test_the_table_is_long() -> None:
-    assert len(WORDS) + len(FEATURES) + len(SETTINGS) + len(IMAGES) >= 120
+    assert sum(map(len, (WORDS, FEATURES, SETTINGS, IMAGES, OBSTACLES))) >= 120
 
 
 # --- odd input that has an answer ----------------------------------------------------------------

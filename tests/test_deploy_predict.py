@@ -78,7 +78,7 @@ def test_a_classifier_predicts_as_its_run(tmp_path: Path, folds: int) -> None:
         dataset=str(data),
         hidden=(12,),
         selection="holdout" if folds == 1 else "kfold",
-        folds=max(folds, 2),
+        folds=5 if folds == 1 else folds,
         method="sensitivity",
         keep=0.5,
         final_protocol={"epochs": 6, "learning_rate": 0.005},

@@ -87,7 +87,7 @@ def _flags(args: list[str], under: dict[str, Any]) -> dict[str, Any]:
     groups = _groups(under)
     everything = dataclasses.make_dataclass(
         "Flags",
-        [(g.title, g.kind, dataclasses.field(default_factory=g.kind)) for g in groups],
+        [(g.title, g.described, dataclasses.field(default_factory=g.kind)) for g in groups],
     )
     parsed, unknown = _tyro(everything, args, PROGRAM, DESCRIPTION)
     if unknown:
@@ -165,6 +165,11 @@ class _Group(typing.NamedTuple):
     title: str
     key: str | None
     kind: type
+
+    @property
+    def described(self) -> Any:
+        """The kind with its description, for which tyro would search the source of this module."""
+        return Annotated[self.kind, tyro.conf.arg(help=self.kind.__doc__)]
 
 
 def _groups(under: dict[str, Any]) -> list[_Group]:

@@ -30,6 +30,13 @@ def _existing(path: Path) -> Path:
     return path
 
 
+def _not_a_folder(path: Path) -> str | None:
+    """What stands where a folder is to be; None for a folder or nothing."""
+    if path.is_dir() or not os.path.lexists(path):
+        return None
+    return "a file" if path.exists() else "a link that leads nowhere"
+
+
 class PartialFolder:
     """The folder of a run that is not finished yet; a context manager that keeps others out.
 
@@ -62,8 +69,13 @@ class PartialFolder:
                 written to.
         """
         output = self.output
-        if output.exists() and not output.is_dir():
-            raise UserError(f"--output {output} is a file, expected a folder that is new or empty")
+        if wrong := _not_a_folder(output):
+            raise UserError(f"--output {output} is {wrong}, expected a folder that is new or empty")
+        if wrong := _not_a_folder(self.path):
+            raise UserError(
+                f"{self.path} is {wrong}, but an unfinished run is kept in a folder of that name: "
+                "move it away, or give another --output"
+            )
         if output.is_dir() and any(output.iterdir()) and not overwrite:
             raise UserError(
                 f"--output {output} is not empty; give another folder, or --overwrite to replace "
@@ -85,7 +97,8 @@ class PartialFolder:
         self._made = not self.path.exists()
         make_folder(self._state)
         try:
-            self._lock.acquire(blocking=False)
+            with os_errors(f"lock {self.path}"):
+                self._lock.acquire(blocking=False)
         except filelock.Timeout:
             raise UserError(
                 f"another run is writing to {self.path}: give another --output"
@@ -115,8 +128,9 @@ class PartialFolder:
             overwrite: discard the journal of a run with another one.
         """
         file = self.path / "config.yaml"
-        if overwrite and not (file.is_file() and file.read_text(encoding="utf-8") == config):
-            self.journal.unlink(missing_ok=True)
+        with os_errors(f"discard what is in {self.path}"):
+            if overwrite and not (file.is_file() and file.read_bytes() == config.encode()):
+                self.journal.unlink(missing_ok=True)
         if not self.journal.exists():
             write_file(file, config)
 
