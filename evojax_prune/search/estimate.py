@@ -27,6 +27,10 @@ SWEEPS = 30
 CLOSE = 1e-4
 """Change of the occasions' effects, in standard deviations of the noise, at which rounds end."""
 
+MOST_PRIOR = 4.0
+"""Most looks that the trend is worth. Late in a search its genomes hardly differ, and a trend worth
+a hundred looks would let no newcomer past a member that is a little above it."""
+
 FEWEST = 8
 """Genomes with which a parabola is fitted; fewer have a common mean."""
 
@@ -154,7 +158,7 @@ class _Effects:
         """Noise / spread: looks that the trend is worth."""
         if self.noise <= 0:
             return 0.0
-        return self.noise / max(self.spread, self.noise * 1e-2)
+        return min(self.noise / max(self.spread, 1e-12), MOST_PRIOR)
 
     def _variances(
         self,
