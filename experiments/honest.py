@@ -40,9 +40,8 @@ from evojax_prune.data import FeatureTable, load
 from evojax_prune.engine.compilation import keep_compiled
 from evojax_prune.features import load_table
 from evojax_prune.methods import guides
-from evojax_prune.methods.choice import choose
 from evojax_prune.methods.evaluator import Evaluator
-from evojax_prune.methods.problem import Problem, first_params, random_genomes, sound_outcomes
+from evojax_prune.methods.problem import Problem, best_outcome, first_params, random_genomes
 from evojax_prune.methods.search import finalists, search
 from evojax_prune.run.config import RunConfig
 from evojax_prune.run.run import make_problem
@@ -142,8 +141,7 @@ def evolved(
     options = RunConfig.model_validate(config.model_dump() | {"size": size})
     starts = ranked if options.init == "rankings" else None
     result = search(problem, options, Evaluator(problem, options), starts)
-    heads = sound_outcomes(problem.refit(finalists(problem, result, options)))
-    taken = choose("best", heads[0], heads, problem.judging_rows)
+    taken = best_outcome(problem.refit(finalists(problem, result, options)))
     return {
         "test_accuracy": float(test_accuracy(whole, taken.genome[None])[0]),
         "not_refit": taken.test,

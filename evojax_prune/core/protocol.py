@@ -131,7 +131,7 @@ class Protocol:
             >>> FINAL.for_rows(10_000).epochs
             30
         """
-        each = -(-rows // min(self.batch_size, max(rows, 1))) if rows else 1
+        each = max(1, -(-rows // self.batch_size))
         epochs = max(self.epochs, -(-self.steps // each))
         return dataclasses.replace(self, epochs=epochs, steps=0) if self.steps else self
 

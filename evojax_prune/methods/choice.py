@@ -9,16 +9,17 @@ import numpy as np
 from evojax_prune.core.outcome import Outcome
 from evojax_prune.core.ranking import smallest_within_error
 from evojax_prune.methods.options import Choice
+from evojax_prune.methods.problem import best_outcome
 
-Pick = Callable[[Outcome, Sequence[Outcome], int], int]
+Pick = Callable[[Outcome, Sequence[Outcome], int], Outcome]
 
 
-def _best(dense: Outcome, heads: Sequence[Outcome], rows: int) -> int:
+def _best(dense: Outcome, heads: Sequence[Outcome], rows: int) -> Outcome:
     """The highest selection accuracy; of equals the smaller."""
-    return max(range(len(heads)), key=lambda i: (heads[i].selection, -heads[i].parameters))
+    return best_outcome(heads)
 
 
-def _smallest(dense: Outcome, heads: Sequence[Outcome], rows: int) -> int:
+def _smallest(dense: Outcome, heads: Sequence[Outcome], rows: int) -> Outcome:
     """The smallest head within one standard error of the best one, the dense head included.
 
     The rule of one standard error is Breiman et al.'s (Classification and Regression Trees, 1984).
@@ -28,10 +29,10 @@ def _smallest(dense: Outcome, heads: Sequence[Outcome], rows: int) -> int:
     accuracy = np.array([head.selection for head in every])
     size = np.array([head.parameters for head in every])
     found = smallest_within_error(accuracy, size, rows)
-    return found if found < len(heads) else _best(dense, heads, rows)
+    return heads[found] if found < len(heads) else best_outcome(heads)
 
 
-def _knee(dense: Outcome, heads: Sequence[Outcome], rows: int) -> int:
+def _knee(dense: Outcome, heads: Sequence[Outcome], rows: int) -> Outcome:
     """The head farthest above the line from the smallest one to the dense one.
 
     Sizes count on a log scale; both axes are in parts of their extent.
@@ -42,9 +43,9 @@ def _knee(dense: Outcome, heads: Sequence[Outcome], rows: int) -> int:
     low = int(np.lexsort((-y, x))[0])
     across, up = x[-1] - x[low], y[-1] - y[low]
     if across <= 0:
-        return _best(dense, heads, rows)
+        return best_outcome(heads)
     above = (y[:-1] - y[low]) - up * (x[:-1] - x[low]) / across
-    return int(np.lexsort((x[:-1], -above))[0])
+    return heads[int(np.lexsort((x[:-1], -above))[0])]
 
 
 CHOICES: dict[Choice, tuple[Pick, str]] = {
@@ -65,4 +66,4 @@ def choose(choice: Choice, dense: Outcome, heads: Sequence[Outcome], rows: int) 
         rows: selection rows that accuracies are measured on, which decide the standard error.
     """
     pick, _ = CHOICES[choice]
-    return heads[pick(dense, heads, rows)]
+    return pick(dense, heads, rows)

@@ -81,10 +81,11 @@ class Problem:
     @property
     def judging_rows(self) -> int:
         """Rows that a selection accuracy is measured on: over folds, each once."""
-        if not self.resampled:
+        first = self.splits[0]
+        if not isinstance(first, ResampledSplits):
             return sum(len(split.selection) for split in self.splits)
-        seen = JUDGINGS * len(self.parts(JUDGING)[0].selection)
-        return min(seen, len(self.splits[0].train))
+        _, selected = first.resampler.split(JUDGING)
+        return min(JUDGINGS * len(selected), len(first.train))
 
     @property
     def trainings(self) -> int:

@@ -201,7 +201,8 @@ class FreshMemory(Memory):
         values, errors, looks = found.values, found.errors, found.looks
         if old is not None:
             rest = np.setdiff1d(np.arange(len(old.looks)), places)
-            for new, before in zip((values, errors, looks), dataclasses.astuple(old), strict=True):
+            pairs = ((values, old.values), (errors, old.errors), (looks, old.looks))
+            for new, before in pairs:
                 new[rest] = before[rest]
         self._estimates = Estimates(values, errors, looks)
         self.archive.set_values(values)
