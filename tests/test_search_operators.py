@@ -19,7 +19,7 @@ from evojax_prune.search.operators.guide import (
 )
 from evojax_prune.search.operators.initial import InitialGenomes, exactly
 from evojax_prune.search.operators.mutation import BitMutation, CoinMutation
-from evojax_prune.search.operators.order import best_first, ranks
+from evojax_prune.search.operators.order import best_first, places
 
 LENGTH = 37  # no multiple of 8
 seeds = st.integers(0, 2**31 - 1)
@@ -317,4 +317,6 @@ def test_order_is_fitness_then_active_bits_then_age(members: list[tuple[int, int
     expected = sorted(range(len(members)), key=lambda i: members[i])
     order = np.asarray(best_first(fitness, active))
     np.testing.assert_array_equal(order, expected)
-    np.testing.assert_array_equal(np.asarray(ranks(fitness, active))[order], range(len(members)))
+    np.testing.assert_array_equal(
+        np.asarray(places(best_first(fitness, active)))[order], range(len(members))
+    )

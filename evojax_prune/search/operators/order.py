@@ -19,11 +19,10 @@ def best_first(fitness: jax.Array, active: jax.Array) -> jax.Array:
     return jnp.lexsort((active, fitness)).astype(jnp.int32)
 
 
-def ranks(fitness: jax.Array, active: jax.Array) -> jax.Array:
-    """Place ``int32 [P]`` of each member in :func:`best_first`; 0 is the best."""
-    order = best_first(fitness, active)
-    places = jnp.arange(len(order), dtype=jnp.int32)
-    return jnp.zeros_like(places).at[order].set(places)
+def places(order: jax.Array) -> jax.Array:
+    """Place ``int32 [P]`` of each member in an order of them; 0 is the first."""
+    numbers = jnp.arange(len(order), dtype=jnp.int32)
+    return jnp.zeros_like(numbers).at[order].set(numbers)
 
 
 def count_active(genomes: jax.Array) -> jax.Array:

@@ -18,7 +18,7 @@ from evojax_prune.search.operators import crossover as crossovers
 from evojax_prune.search.operators.batching import map_rows
 from evojax_prune.search.operators.crossover import Crossover
 from evojax_prune.search.operators.mutation import BitMutation, CoinMutation, Mutation
-from evojax_prune.search.operators.order import best_first, count_active, ranks
+from evojax_prune.search.operators.order import best_first, count_active, places
 from evojax_prune.search.operators.parents import (
     ParentChoice,
     negative_assortative,
@@ -168,9 +168,13 @@ class BinaryGA(PopulationBasedAlgorithm):
         children = map_rows(breed, jax.random.split(key, (pairs, 3)), 2 * self.num_dims)
         return children.reshape(2 * pairs, self.num_dims)[: self.children], state
 
+    def _order(self, fitness: jax.Array, active: jax.Array) -> jax.Array:
+        """Indices ``int32 [P]`` from the best to the worst."""
+        return best_first(fitness, active)
+
     def _ranks(self, state: BitState) -> jax.Array:
         """Place ``int32 [P]`` of each member; 0 is the best."""
-        return ranks(state.fitness, state.active)
+        return places(self._order(state.fitness, state.active))
 
     def _postprocess_fitness(self, raw_fitness: jax.Array, fitness: jax.Array) -> jax.Array:
         return failures_last(fitness)
@@ -178,13 +182,13 @@ class BinaryGA(PopulationBasedAlgorithm):
     def _settle(self, state: BitState, population: jax.Array, fitness: jax.Array) -> BitState:
         """The state with a new population; its best member is the best so far."""
         active = count_active(population)
-        best = best_first(fitness, active)[0]
+        best = self._order(fitness, active)[0]
         return state.replace(
             population=population,
             fitness=fitness,
             active=active,
             best_solution=population[best],
-            best_fitness=fitness[best],
+            best_fitness=jnp.ravel(fitness[best])[0],  # of several objectives the first
         )
 
     def get_best_solution(self, state: BitState) -> Any:

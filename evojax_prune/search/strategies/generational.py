@@ -9,7 +9,7 @@ from evojax_prune.search.operators import crossover as crossovers
 from evojax_prune.search.operators.crossover import Crossover
 from evojax_prune.search.operators.duplicates import replace_duplicates
 from evojax_prune.search.operators.mutation import BitMutation, Mutation
-from evojax_prune.search.operators.order import best_first, count_active
+from evojax_prune.search.operators.order import count_active
 from evojax_prune.search.operators.parents import ParentChoice, tournament
 from evojax_prune.search.strategies.binary import BinaryGA, BitParams, BitState, operators, resolved
 from evojax_prune.search.strategies.options import FLIPS
@@ -26,6 +26,9 @@ class GenerationalGA(BinaryGA):
     population never fills with one genome. Of equal fitness the one with fewer active bits lives;
     where that is equal too, the newcomer does, which lets the population drift along a plateau.
     """
+
+    keep_size = False
+    """Whether copies are changed without changing their size."""
 
     def __init__(
         self,
@@ -61,7 +64,8 @@ class GenerationalGA(BinaryGA):
     ) -> tuple[jax.Array, BitState]:
         key_breed, key_copies = jax.random.split(key)
         children, state = super()._ask(key_breed, state, params)
-        return replace_duplicates(key_copies, children, state.population), state
+        children = replace_duplicates(key_copies, children, state.population, self.keep_size)
+        return children, state
 
     def _tell(
         self,
@@ -74,7 +78,7 @@ class GenerationalGA(BinaryGA):
         # Children first: the order is stable, so they win exact ties.
         everyone = jnp.concatenate([fitness, state.fitness])
         active = jnp.concatenate([count_active(population), state.active])
-        survivors = best_first(everyone, active)[: self.population_size]
+        survivors = self._order(everyone, active)[: self.population_size]
         members = jnp.concatenate([population, state.population])[survivors]
         return self._settle(state, members, everyone[survivors])
 

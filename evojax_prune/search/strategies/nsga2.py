@@ -5,25 +5,22 @@ from __future__ import annotations
 from functools import lru_cache, partial
 
 import jax
-import jax.numpy as jnp
 
-from evojax_prune.search.operators.duplicates import replace_duplicates
 from evojax_prune.search.operators.fronts import fronts_first
-from evojax_prune.search.operators.order import count_active
 from evojax_prune.search.strategies.binary import (
-    BinaryGA,
     BitParams,
     BitState,
     failures_last,
     operators,
     resolved,
 )
+from evojax_prune.search.strategies.generational import GenerationalGA
 from evojax_prune.search.strategies.options import BIAS, GeneticOptions
 from evojax_prune.search.strategies.registry import Plan
 from evojax_prune.search.strategies.strategy import BitStrategy
 
 
-class NSGA2(BinaryGA):
+class NSGA2(GenerationalGA):
     """Of P members and C children those on the first fronts live on, the least crowded ones of the
     last front that has room.
 
@@ -35,17 +32,10 @@ class NSGA2(BinaryGA):
     (2002) 182-197.
     """
 
-    def _ask(
-        self, key: jax.Array, state: BitState, params: BitParams
-    ) -> tuple[jax.Array, BitState]:
-        key_breed, key_copies = jax.random.split(key)
-        children, state = super()._ask(key_breed, state, params)
-        return replace_duplicates(key_copies, children, state.population, keep_size=True), state
+    keep_size = True
 
-    def _ranks(self, state: BitState) -> jax.Array:
-        order = fronts_first(state.fitness, state.active)
-        places = jnp.arange(len(order), dtype=jnp.int32)
-        return jnp.zeros_like(places).at[order].set(places)
+    def _order(self, fitness: jax.Array, active: jax.Array) -> jax.Array:
+        return fronts_first(fitness, active)
 
     @partial(jax.jit, static_argnames=("self",))
     def tell(
@@ -65,25 +55,9 @@ class NSGA2(BinaryGA):
             state: before it.
             params: unused.
         """
-        # Children first: the order is stable, so they win exact ties.
-        everyone = jnp.concatenate([failures_last(fitness), state.fitness])
-        active = jnp.concatenate([count_active(population), state.active])
-        survivors = fronts_first(everyone, active)[: self.population_size]
-        members = jnp.concatenate([population, state.population])[survivors]
-        state = self._settle(state, members, everyone[survivors])
+        state = self._tell(key, population, failures_last(fitness), state, params)
         state = state.replace(generation_counter=state.generation_counter + 1)
         return state, {"generation_counter": state.generation_counter}
-
-    def _settle(self, state: BitState, population: jax.Array, fitness: jax.Array) -> BitState:
-        active = count_active(population)
-        best = fronts_first(fitness, active)[0]
-        return state.replace(
-            population=population,
-            fitness=fitness,
-            active=active,
-            best_solution=population[best],
-            best_fitness=fitness[best, 0],
-        )
 
 
 class FrontStrategy(BitStrategy):
