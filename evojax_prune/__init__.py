@@ -6,9 +6,9 @@ nothing and never starts JAX.
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
 
+from evojax_prune.core.lazy import lazily
 from evojax_prune.version import __version__
 
 if TYPE_CHECKING:
@@ -63,11 +63,7 @@ _HOMES = {
 }
 
 
-def __getattr__(name: str) -> object:
-    """Import a public name's module on first use (PEP 562)."""
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+__getattr__ = lazily(__name__, _HOMES)
 
 
 def __dir__() -> list[str]:

@@ -36,24 +36,23 @@ class Told:
     replayed: bool
 
 
+@dataclasses.dataclass(eq=False)
 class Memory:
     """Evaluates what it does not know, as far as the budget goes.
 
     Attributes:
         archive: every genome that was evaluated.
+        evaluate: gives the values of genomes.
+        objectives: what the values are.
+        budget: most evaluations.
         journal: keeps every evaluation on disk, or None.
     """
 
-    def __init__(
-        self,
-        archive: Archive,
-        evaluate: Evaluate,
-        objectives: Sequence[Objective],
-        budget: int,
-        journal: Journal | None = None,
-    ):
-        self.archive, self.journal = archive, journal
-        self._evaluate, self._objectives, self._budget = evaluate, objectives, budget
+    archive: Archive
+    evaluate: Evaluate
+    objectives: Sequence[Objective]
+    budget: int
+    journal: Journal | None = None
 
     @property
     def spent(self) -> int:
@@ -63,7 +62,7 @@ class Memory:
     @property
     def left(self) -> int:
         """Evaluations that the budget still has."""
-        return self._budget - self.spent
+        return self.budget - self.spent
 
     def look_up(self, genomes: np.ndarray, generation: int, population: np.ndarray) -> Told:
         """Find a generation's genomes ``bool [n, G]``, all new ones evaluated in one call.
@@ -112,20 +111,21 @@ class Memory:
     ) -> tuple[Evaluation, bool]:
         """The evaluation of genomes, and whether all of it came from the journal."""
         there = np.zeros(len(names), bool)
-        recalled = Evaluation(np.empty((0, len(self._objectives))))
+        recalled = Evaluation(np.empty((0, len(self.objectives))))
         if self.journal is not None:
             there, recalled = self.journal.recall(names, occasion or 0)
             if there.all():
                 return recalled, True
         missing = np.flatnonzero(~there)
         asked = genomes[missing]
-        returned = self._evaluate(asked) if occasion is None else self._evaluate(asked, occasion)
-        evaluation = _checked(returned, len(missing), self._objectives)
+        returned = self.evaluate(asked) if occasion is None else self.evaluate(asked, occasion)
+        evaluation = _checked(returned, len(missing), self.objectives)
         if self.journal is not None:
             self.journal.record([names[i] for i in missing], occasion or 0, evaluation)
         return _merged(there, recalled, evaluation), False
 
 
+@dataclasses.dataclass(eq=False)
 class FreshMemory(Memory):
     """Looks at genomes anew in each generation, the members that live included.
 
@@ -133,16 +133,8 @@ class FreshMemory(Memory):
     archive are estimates out of all looks (:mod:`evojax_prune.search.estimate`).
     """
 
-    def __init__(
-        self,
-        archive: Archive,
-        evaluate: Evaluate,
-        objectives: Sequence[Objective],
-        budget: int,
-        journal: Journal | None = None,
-    ):
-        super().__init__(archive, evaluate, objectives, budget, journal)
-        self._estimator = Estimator(objectives)
+    def __post_init__(self) -> None:
+        self._estimator = Estimator(self.objectives)
         self._estimates: Estimates | None = None
         self._again: list[tuple[np.ndarray, dict[str, np.ndarray]]] = []
 
@@ -189,7 +181,7 @@ class FreshMemory(Memory):
                     np.add.at(total[name], places, values)
         if self._estimates is not None:
             total["looks"] = self._estimates.looks
-            for objective, errors in zip(self._objectives, self._estimates.errors.T, strict=True):
+            for objective, errors in zip(self.objectives, self._estimates.errors.T, strict=True):
                 if objective.noisy:
                     total[f"{objective.name} error"] = errors
         return total
