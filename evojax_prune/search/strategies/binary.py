@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from functools import partial
+from collections.abc import Callable
+from functools import lru_cache, partial
 from typing import Any
 
 import jax
@@ -233,7 +234,33 @@ def resolved(
     return dataclasses.replace(plan, options=given.model_copy(update=chosen))
 
 
-def operators(plan: Plan) -> dict[str, Any]:
+def algorithm(kind: Callable[..., BinaryGA], plan: Plan, **more: Any) -> BinaryGA:
+    """An algorithm for a resolved plan.
+
+    The same object for the same options, however first genomes are drawn: JAX compiles an
+    algorithm's methods once per object.
+
+    Args:
+        kind: class of the algorithm.
+        plan: what it is built from.
+        more: further arguments of ``kind``.
+    """
+    breeding = plan.options.model_copy(update={"density": (0.0, 1.0)})
+    return _algorithm(kind, plan.name, plan.genome_length, breeding, tuple(more.items()))
+
+
+@lru_cache(maxsize=8)
+def _algorithm(
+    kind: Callable[..., BinaryGA],
+    name: str,
+    genome_length: int,
+    options: GeneticOptions,
+    more: tuple[tuple[str, Any], ...],
+) -> BinaryGA:
+    return kind(**_operators(Plan(name, genome_length, options)), **dict(more))
+
+
+def _operators(plan: Plan) -> dict[str, Any]:
     """Arguments of :class:`BinaryGA` for a resolved plan."""
     options: GeneticOptions = plan.options
     parents: dict[str, ParentChoice] = {

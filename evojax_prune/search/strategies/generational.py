@@ -11,7 +11,7 @@ from evojax_prune.search.operators.duplicates import replace_duplicates
 from evojax_prune.search.operators.mutation import BitMutation, Mutation
 from evojax_prune.search.operators.order import count_active
 from evojax_prune.search.operators.parents import ParentChoice, tournament
-from evojax_prune.search.strategies.binary import BinaryGA, BitParams, BitState, operators, resolved
+from evojax_prune.search.strategies.binary import BinaryGA, BitParams, BitState, algorithm, resolved
 from evojax_prune.search.strategies.options import FLIPS
 from evojax_prune.search.strategies.registry import Plan
 from evojax_prune.search.strategies.strategy import BitStrategy
@@ -87,4 +87,4 @@ def build(plan: Plan) -> BitStrategy:
     """See :class:`~evojax_prune.search.strategies.registry.Entry`."""
     half = max(2, plan.options.population // 2)
     plan = resolved(plan, children=half, parents="tournament", mutation="per-bit")
-    return BitStrategy(plan, GenerationalGA(**operators(plan)))
+    return BitStrategy(plan, algorithm(GenerationalGA, plan))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache, partial
+from functools import partial
 
 import jax
 
@@ -10,12 +10,12 @@ from evojax_prune.search.operators.fronts import fronts_first
 from evojax_prune.search.strategies.binary import (
     BitParams,
     BitState,
+    algorithm,
     failures_last,
-    operators,
     resolved,
 )
 from evojax_prune.search.strategies.generational import GenerationalGA
-from evojax_prune.search.strategies.options import BIAS, GeneticOptions
+from evojax_prune.search.strategies.options import BIAS
 from evojax_prune.search.strategies.registry import Plan
 from evojax_prune.search.strategies.strategy import BitStrategy
 
@@ -76,11 +76,4 @@ def build(plan: Plan) -> FrontStrategy:
         crossover="sized",
         bias=BIAS if plan.options.init == "ranked" else 0.0,
     )
-    breeding = plan.options.model_copy(update={"density": (0.0, 1.0)})  # of first genomes only
-    return FrontStrategy(plan, _algorithm(plan.genome_length, breeding))
-
-
-@lru_cache(maxsize=8)
-def _algorithm(genome_length: int, options: GeneticOptions) -> NSGA2:
-    """The same object for the same options: JAX compiles its methods once per object."""
-    return NSGA2(**operators(Plan("nsga2", genome_length, options)))
+    return FrontStrategy(plan, algorithm(NSGA2, plan))

@@ -13,7 +13,7 @@ from evojax_prune.search.operators.crossover import Crossover
 from evojax_prune.search.operators.mutation import CoinMutation, Mutation
 from evojax_prune.search.operators.order import best_first, count_active
 from evojax_prune.search.operators.parents import ParentChoice, negative_assortative
-from evojax_prune.search.strategies.binary import BinaryGA, BitParams, BitState, operators, resolved
+from evojax_prune.search.strategies.binary import BinaryGA, BitParams, BitState, algorithm, resolved
 from evojax_prune.search.strategies.registry import Plan
 from evojax_prune.search.strategies.strategy import BitStrategy
 
@@ -116,5 +116,6 @@ def build(plan: Plan) -> BitStrategy:
             f"children is {options.children}, expected 2 to {options.population}, the population "
             "whose places they take in steady-state"
         )
-    algorithm = SteadyStateGA(**operators(plan), elitism=options.elitism, ties=options.ties)
-    return BitStrategy(dataclasses.replace(plan, options=options), algorithm)
+    plan = dataclasses.replace(plan, options=options)
+    kept = {"elitism": options.elitism, "ties": options.ties}
+    return BitStrategy(plan, algorithm(SteadyStateGA, plan, **kept))
