@@ -35,7 +35,8 @@ from typing import Any
 import numpy as np
 
 from evojax_prune.analysis import paired_tests
-from evojax_prune.baselines import RANKINGS, Dense, elimination_protocol
+from evojax_prune.baselines import RANKINGS
+from evojax_prune.core.ranking import quantiles
 from evojax_prune.data import FeatureTable, load
 from evojax_prune.engine.compilation import keep_compiled
 from evojax_prune.features import load_table
@@ -114,14 +115,7 @@ def test_accuracy(problem: Problem, genomes: np.ndarray) -> np.ndarray:
 def rankings_of(problem: Problem) -> dict[str, np.ndarray]:
     """Scores ``float64 [F]`` of every ranking of features."""
     fits = problem.final_fits(problem.pruning.dense)
-    protocol = elimination_protocol(problem.training.final_protocol)
-    dense = Dense(
-        problem.splits[0].train,
-        first_params(fits)[0],
-        problem.pruning,
-        problem.training.seed,
-        lambda genomes: problem.fit(genomes, protocol, (), True),
-    )
+    dense = guides.dense_head(problem, first_params(fits)[0])
     return {
         name: ranking.rank(dense)[0]
         for name, ranking in RANKINGS.items()
@@ -135,9 +129,7 @@ def evolved(
     """The search at one size; what the main command would give back, trained on ``whole``."""
     began = time.monotonic()
     names = [name for name in guides.QUICK if name in scores]
-    ranked = guides.Rankings(
-        tuple(names), np.stack([guides.quantiles(scores[name]) for name in names])
-    )
+    ranked = guides.Rankings(tuple(names), np.stack([quantiles(scores[name]) for name in names]))
     options = RunConfig.model_validate(config.model_dump() | {"size": size})
     starts = ranked if options.init == "rankings" else None
     result = search(problem, options, Evaluator(problem, options), starts)

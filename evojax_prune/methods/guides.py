@@ -67,6 +67,23 @@ def sensitivities_of_bits(problem: Problem) -> np.ndarray:
     return np.concatenate([quantiles(scores) for scores in layers], axis=1)
 
 
+def dense_head(problem: Problem, params: Params, fold: int = 0) -> Dense:
+    """What rankings look at: a fold's trained dense head, and its training rows.
+
+    Args:
+        problem: what is pruned, on which data.
+        params: of the head that was trained on the fold.
+        fold: its number.
+    """
+    part, training = problem.splits[fold], problem.training
+    protocol = elimination_protocol(training.final_protocol)
+
+    def fit(genomes: np.ndarray) -> Fits:
+        return problem.fit(genomes, protocol, (), True, parts=[part])
+
+    return Dense(part.train, params, problem.pruning, training.seed, fit)
+
+
 def rank(problem: Problem, heads: Sequence[Params], observer: Observer) -> Rankings:
     """Rank the bits of a genome in every way of :data:`QUICK` that the mode has.
 
@@ -77,17 +94,7 @@ def rank(problem: Problem, heads: Sequence[Params], observer: Observer) -> Ranki
     """
     known = ranking_names(problem.pruning)
     names = tuple(name for name in QUICK if name in known)
-    protocol = elimination_protocol(problem.training.final_protocol)
-
-    def dense(fold: int) -> Dense:
-        part = problem.splits[fold]
-
-        def fit(genomes: np.ndarray) -> Fits:
-            return problem.fit(genomes, protocol, (), True, parts=[part])
-
-        return Dense(part.train, heads[fold], problem.pruning, problem.training.seed, fit)
-
-    folds = [dense(fold) for fold in range(problem.folds)]
+    folds = [dense_head(problem, params, fold) for fold, params in enumerate(heads)]
     scores = []
     with observer.stage("rankings to start from", len(names), "rankings") as shown:
         for name in names:
