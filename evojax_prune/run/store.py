@@ -96,13 +96,13 @@ class PartialFolder:
         """
         self._made = not self.path.exists()
         make_folder(self._state)
-        try:
-            with os_errors(f"lock {self.path}"):
+        with os_errors(f"lock {self.path}"):
+            try:
                 self._lock.acquire(blocking=False)
-        except filelock.Timeout:
-            raise UserError(
-                f"another run is writing to {self.path}: give another --output"
-            ) from None
+            except filelock.Timeout:  # an OSError too, but not one of the file system's
+                raise UserError(
+                    f"another run is writing to {self.path}: give another --output"
+                ) from None
         return self
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
