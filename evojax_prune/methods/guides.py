@@ -27,6 +27,7 @@ NORMS = (1.0, 2.0, 4.0, math.inf)
 
 QUICK = (
     RECURSIVE,
+    "group lasso",
     "orthogonal matching pursuit",
     "sensitivity x std",
     "outgoing weights x std",
