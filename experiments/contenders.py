@@ -62,8 +62,8 @@ def engine(case: Case, name: str = "auto") -> Run:
     return run
 
 
-def _member_program(case: Case) -> Callable[..., jax.Array]:
-    """All epochs of one member: masks multiplied in, gradients by JAX."""
+def member_program(case: Case) -> Callable[..., jax.Array]:
+    """All epochs of one member: masks multiplied in, gradients by JAX; gives each step's loss."""
     head, protocol = Head(case.head), case.protocol
     x, y = jnp.asarray(case.splits.train.x), jnp.asarray(case.splits.train.y)
 
@@ -88,35 +88,38 @@ def _member_program(case: Case) -> Callable[..., jax.Array]:
     return member
 
 
-def _batches(case: Case) -> tuple[jax.Array, jax.Array]:
+def batches_of(case: Case) -> tuple[jax.Array, jax.Array]:
+    """Rows of every step of all epochs ``int32 [S, B]``, and their weights."""
     index, weight = steps(np.stack(case.orders), case.protocol.batch_size)
     epochs, _, size = index.shape
     return jnp.asarray(index.reshape(-1, size)), jnp.asarray(np.tile(weight, (epochs, 1)))
 
 
-def _kept(case: Case, member: int) -> dict[str, np.ndarray]:
+def kept_of(case: Case, member: int) -> dict[str, np.ndarray]:
+    """For each layer the mask of its kernel, 1 or 0."""
     masks = kernel_masks(case.masks, member % len(case.masks))
     return {f"layer_{i}": mask.astype(np.float32) for i, mask in enumerate(masks)}
 
 
 def plain_jax(case: Case) -> Run:
     """The plain jitted program, one member after another."""
-    program, batches = jax.jit(_member_program(case)), _batches(case)
+    program, batches = jax.jit(member_program(case)), batches_of(case)
+    params = jax.device_put(case.params)
 
     def run(members: int) -> None:
         for m in range(members):
-            program(case.params, _kept(case, m), *batches).block_until_ready()
+            program(params, kept_of(case, m), *batches).block_until_ready()
 
     return run
 
 
 def naive_vmap(case: Case) -> Run:
     """The same program under ``jax.vmap`` over all members."""
-    program = jax.jit(jax.vmap(_member_program(case), (None, 0, None, None)))
-    batches = _batches(case)
+    program = jax.jit(jax.vmap(member_program(case), (None, 0, None, None)))
+    batches = batches_of(case)
 
     def run(members: int) -> None:
-        kept = jax.tree.map(lambda *m: np.stack(m), *[_kept(case, m) for m in range(members)])
+        kept = jax.tree.map(lambda *m: np.stack(m), *[kept_of(case, m) for m in range(members)])
         program(case.params, kept, *batches).block_until_ready()
 
     return run

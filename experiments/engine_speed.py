@@ -2,13 +2,15 @@
 
     python -m experiments.engine_speed [--quick] [--contenders engine "plain JAX" ...]
     python -m experiments.engine_speed --table FILE.json ...
+    python -m experiments.engine_speed --accelerator [--help]
 
 Everything is measured in one run: after a warm-up call each, the contenders of a case take turns,
 and the medians of their rates stand side by side. Slow contenders train fewer members a turn (the
 table says how many); all train the same heads for the same epochs on the same minibatches. The
 last columns give the engine's share of the machine's ceilings, measured in the same run, for the
 operations and bytes that the chosen paths need. ``--table`` measures nothing: it lays out what
-earlier runs wrote as one Markdown table.
+earlier runs wrote as one Markdown table. ``--accelerator`` measures the path that GPUs and TPUs
+take, by :mod:`experiments.accelerator`, which has flags of its own.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+import sys
 import time
 from pathlib import Path
 
@@ -66,7 +69,7 @@ FEWER_A_TURN = {"naive vmap": 2, "torch threads": 4}
 """The same above MANY_ROWS training rows, where a member takes seconds."""
 
 
-def make_splits(rows: int, features: int, seed: int = 0) -> FeatureSplits:
+def make_splits(rows: int, features: int, seed: int = 0, *, selection: int = 32) -> FeatureSplits:
     """Features with the statistics of a ReLU backbone's: mean about 0.45, a third zeros."""
     rng = np.random.default_rng(seed)
     centres = 0.12 * rng.standard_normal((CLASSES, features))
@@ -76,7 +79,7 @@ def make_splits(rows: int, features: int, seed: int = 0) -> FeatureSplits:
         noise = 0.45 * rng.standard_normal((n, features))
         return Split(np.maximum(centres[y] + noise + 0.2, 0).astype(np.float32), y)
 
-    return FeatureSplits(draw(rows), draw(32), draw(32), tuple("0123456789"))
+    return FeatureSplits(draw(rows), draw(selection), draw(32), tuple("0123456789"))
 
 
 def make_case(
@@ -198,6 +201,11 @@ def _cells(row: dict, names: list[str]) -> list[str]:
 
 
 def main() -> None:
+    if "--accelerator" in sys.argv:
+        from experiments import accelerator
+
+        accelerator.main([word for word in sys.argv[1:] if word != "--accelerator"])
+        return
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--contenders", nargs="+", default=list(CONTENDERS), choices=CONTENDERS)
     parser.add_argument("--repeats", type=int, default=3, help="turns a contender (3)")

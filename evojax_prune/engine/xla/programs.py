@@ -67,6 +67,21 @@ class Axes(NamedTuple):
     columns: int | None
 
 
+def full_float32(traced: Callable[..., Any]) -> Callable[..., Any]:
+    """Products in full float32, whatever the device does by default.
+
+    GPUs would round their inputs to TF32 and TPUs to bfloat16, under whose resolution the updates
+    of the weights fall.
+    """
+
+    @functools.wraps(traced)
+    def exact(*args):
+        with jax.default_matmul_precision("highest"):
+            return traced(*args)
+
+    return exact
+
+
 @functools.cache
 def begin(program: Program) -> Callable[[sgd.Weights], tuple[Any, StoppingState]]:
     """Program for the states of folds x members before their first epoch.
@@ -106,6 +121,7 @@ def train(program: Program, axes: Axes) -> Callable[..., tuple[Any, StoppingStat
     folds = jax.vmap(members, (sgd.FirstLayer(0, 0, 0, None), None, 0, 0, 0, None, None))
 
     @functools.partial(jax.jit, donate_argnames="carry")
+    @full_float32
     def run(data, kept, carry, index, weight, rates, limits: StoppingLimits):
         def live(loop):
             e, (_, progress) = loop
@@ -139,7 +155,7 @@ def dual_data(own: bool, biased: bool) -> Callable[..., tuple[jax.Array, jax.Arr
 
     axis = 0 if own else None
     members = jax.vmap(member, (None, axis, 0, 0), (axis, 0))
-    return jax.jit(jax.vmap(members, (0, None, 0, 0)))
+    return jax.jit(full_float32(jax.vmap(members, (0, None, 0, 0))))
 
 
 @functools.cache
@@ -161,7 +177,7 @@ def finish(dual: bool, biased: bool, own: bool) -> Callable[..., tuple[sgd.Weigh
         return learned, [_scores(learned, columns, *split) for split in splits]
 
     members = jax.vmap(member, (0, 0, 0, 0 if own else None, None, None))
-    return jax.jit(jax.vmap(members, (0, 0, 0, None, 0, 0)))
+    return jax.jit(full_float32(jax.vmap(members, (0, 0, 0, None, 0, 0))))
 
 
 def _scores(weights: sgd.Weights, columns: Any, x: jax.Array, y: jax.Array) -> Scores:

@@ -90,6 +90,11 @@ def capacity(live: int, most: int, devices: int) -> int:
 
 def members_that_fit(group: Group, device: jax.Device) -> int:
     """Members whose training state fits the device's free memory, by estimate; at least one."""
+    return max(1, math.floor(MEMORY_SHARE * free_bytes(device) / member_bytes(group)))
+
+
+def member_bytes(group: Group) -> int:
+    """Device memory that one member of a group takes on all its folds, by estimate."""
     fold, dual = group.folds[0], group.program.dual
     features, first, *later = group.widths
     sides = fold.rows if dual else features
@@ -99,5 +104,4 @@ def members_that_fit(group: Group, device: jax.Device) -> int:
     numbers = 6 * sides * first + 6 * tail + 2 * features * first
     if dual:
         numbers += fold.rows * first + (fold.rows**2 if group.own_columns else 0)
-    size = 4 * numbers * len(group.folds)
-    return max(1, math.floor(MEMORY_SHARE * free_bytes(device) / size))
+    return 4 * numbers * len(group.folds)
