@@ -50,7 +50,8 @@ def train_group(
     group: Group,
     population: Population,
     *,
-    capacities: Callable[[int], int] = lambda members: members,
+    size: int | None = None,
+    smaller: Callable[[int, int], int] = lambda live, size: size,
     epochs_per_call: int | None = None,
     place: Place = lambda tree, axis: tree,
 ) -> dict[Key, MemberFit]:
@@ -59,7 +60,8 @@ def train_group(
     Args:
         group: what to train.
         population: what is wanted of it.
-        capacities: size of the program that trains so many members; bounds what is compiled.
+        size: members of the program; those that are missing are copies. By default the group's.
+        smaller: size of the program that goes on when so many members of so many still train.
         epochs_per_call: epochs between two looks at who is done; by default as many as possible.
         place: puts a pytree on the devices.
 
@@ -68,7 +70,7 @@ def train_group(
     """
     run = _Run(group, population, place)
     started = time.perf_counter()
-    lanes = run.start(capacities(len(group.rows)))
+    lanes = run.start(size or len(group.rows))
     fits: dict[Key, MemberFit] = {}
     live = list(range(len(group.rows)))
     for index, weight in run.batches(epochs_per_call):
@@ -78,10 +80,10 @@ def train_group(
         live = sorted(set(live))
         if not live:
             break
-        smaller = capacities(len(live))
-        if smaller < len(lanes.slots):
+        fewer = smaller(len(live), len(lanes.slots))
+        if fewer < len(lanes.slots):
             fits |= run.harvest(lanes, set(lanes.slots) - set(live), started)
-            lanes = run.keep(lanes, live, smaller)
+            lanes = run.keep(lanes, live, fewer)
     return fits | run.harvest(lanes, set(lanes.slots), started)
 
 
