@@ -20,12 +20,12 @@ from evojax_prune.engine.paths import Key, Population
 from evojax_prune.engine.xla import programs
 from evojax_prune.engine.xla.groups import Group
 from evojax_prune.engine.xla.members import (
-    PaddedMember,
-    make_member,
     restore_params,
     stack_chunks,
+    stack_connections,
+    stack_indices,
+    stack_params,
     stack_rows,
-    stack_trees,
 )
 from evojax_prune.engine.xla.sgd import FirstLayer, Rates, Weights
 from evojax_prune.engine.xla.stopping import StoppingLimits
@@ -44,6 +44,11 @@ class Lanes:
     carry: Any
     kernel: Any
     bias: Any
+
+    @property
+    def places(self) -> dict[int, int]:
+        """The first lane of each member."""
+        return {slot: lane for lane, slot in reversed(list(enumerate(self.slots)))}
 
 
 def train_group(
@@ -94,10 +99,6 @@ class _Run:
         self.group, self.population, self.place = group, population, place
         self.protocol, self.program = population.protocol, group.program
         self.head, self.dual = group.folds[0].head, group.program.dual
-        self.members = [
-            [make_member(fold, active, group.widths, group.own_columns) for active in group.actives]
-            for fold in group.folds
-        ]
         self.x = place(stack_rows([fold.x for fold in group.folds]), None)
         self.y = place(stack_rows([fold.y for fold in group.folds]), None)
         self.splits = [
@@ -111,15 +112,15 @@ class _Run:
         )
 
     def start(self, capacity: int) -> Lanes:
-        count = len(self.group.rows)
+        group, count = self.group, len(self.group.rows)
         slots = [min(i, count - 1) for i in range(capacity)]
-        chosen = [[fold[i] for i in slots] for fold in self.members]
-        initial = stack_trees([stack_trees([m.weights for m in fold]) for fold in chosen])
-        initial = self.place(initial, 1)
-        columns = None
-        if self.group.own_columns:
-            columns = self.place(stack_trees([m.columns for m in chosen[0]]), 0)
-        kept = self.place(self._kept(chosen[0]), 0)
+        actives = [group.actives[slot] for slot in slots]
+        index = stack_indices(actives, group.widths, self.head.widths[:-1], group.own_columns)
+        kept = stack_connections(actives, group.widths, self.head.classes)
+        own = (np.asarray(slots, np.int32), index, kept)
+        _, (columns, *_), kept = own = self.place(own, 0)
+        layers = self.place(stack_params(group.folds), None)
+        initial = self.place(programs.initial(layers, *own), 1)
         kernel, bias = initial.first, initial.bias
         rows, offset = self.x, None
         if self.dual:
@@ -130,12 +131,6 @@ class _Run:
             )
         data = FirstLayer(rows, offset, self.y, columns)
         return Lanes(slots, data, kept, programs.begin(self.program)(initial), kernel, bias)
-
-    def _kept(self, members: list[PaddedMember]) -> list[Any]:
-        return [
-            None if masks[0] is None else stack_trees(masks)
-            for masks in zip(*(m.kept for m in members), strict=True)
-        ]
 
     def batches(self, most: int | None):
         """Minibatches of all folds, ``index [K, e, S, B]`` and ``weight [K, S, B]``."""
@@ -156,7 +151,8 @@ class _Run:
     def keep(self, lanes: Lanes, live: list[int], capacity: int) -> Lanes:
         """The lanes of the live members alone, the last repeated to fill the program."""
         slots = [live[min(i, len(live) - 1)] for i in range(capacity)]
-        places = np.asarray([lanes.slots.index(slot) for slot in slots])
+        lane_of = lanes.places
+        places = np.asarray([lane_of[slot] for slot in slots])
 
         def pick(tree: Any, axis: int | None) -> Any:
             if axis is None:
@@ -190,14 +186,14 @@ class _Run:
         best, epochs = np.asarray(progress.best), np.asarray(progress.epoch)
         host = jax.tree.map(np.asarray, weights) if self.population.return_params else None
         share = (time.perf_counter() - started) / (len(group.rows) * len(group.folds))
-        fits = {}
+        fits, lane_of = {}, lanes.places
         for slot in sorted(slots):
-            lane = lanes.slots.index(slot)
+            lane = lane_of[slot]
             for k, fold in enumerate(group.folds):
                 params = None
                 if host is not None:
                     mine = jax.tree.map(lambda a, k=k, at=lane: a[k, at], host)
-                    params = restore_params(self.members[k][slot], mine, fold)
+                    params = restore_params(group.actives[slot], mine, fold)
                 fits[group.key(k, slot)] = member_fit(
                     fold,
                     self.population.evaluate,
