@@ -29,6 +29,7 @@ from evojax_prune.core.head import head_spec
 from evojax_prune.core.mode import MODES
 from evojax_prune.core.protocol import SEARCH, Protocol
 from evojax_prune.core.pruning import Pruning, decode
+from evojax_prune.core.scaling import scale_splits
 from evojax_prune.engine import Fits, fit_population
 from evojax_prune.engine.compilation import keep_compiled
 from evojax_prune.engine.fold import make_fold
@@ -380,7 +381,8 @@ def parse(words: list[str] | None) -> argparse.Namespace:
 def main(words: list[str] | None = None) -> None:
     options = parse(words)
     options.peaks = options.peaks or peaks_of(jax.local_devices()[0].device_kind)
-    options.splits = make_splits(options.rows, options.features, selection=options.selection_rows)
+    splits = make_splits(options.rows, options.features, selection=options.selection_rows)
+    options.splits, _ = scale_splits(splits, "standard")
     settings = [Setting(m, p) for p in sorted(options.populations) for m in options.modes]
     with tempfile.TemporaryDirectory() as folder:
         # programs are compiled again for their analysis: read back from here, that costs nothing

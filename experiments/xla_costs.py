@@ -51,7 +51,7 @@ def watched() -> Iterator[Watch]:
     """Counts, times and records while the engine trains."""
     watch = Watch()
     train, finish, portion = programs.train, programs.finish, side_by_side._train
-    dual_data = programs.dual_data
+    dual_data, initial = programs.dual_data, programs.initial
 
     def watched_train(program: Any, axes: Any) -> Callable[..., Any]:
         def run(*args: Any) -> Any:
@@ -80,6 +80,7 @@ def watched() -> Iterator[Watch]:
 
     with (
         mock.patch.object(programs, "train", watched_train),
+        mock.patch.object(programs, "initial", functools.partial(watch.run, initial)),
         mock.patch.object(programs, "dual_data", watched_dual),
         mock.patch.object(programs, "finish", watched_finish),
         mock.patch.object(side_by_side, "_train", watched_portion),

@@ -84,28 +84,12 @@ def expand(layers: list[Layer], active: Active, initial: Params) -> Params:
     return full
 
 
-def pad_layers(layers: list[Layer], widths: tuple[int, ...]) -> list[Layer]:
-    """Zero-pads compact layers to bucket widths.
+def crop_layers(layers: list[Layer], active: Active) -> list[Layer]:
+    """Compact layers of layers padded with zeros.
 
     A padded unit has zero weights in and out, so ReLU keeps it, its gradient and its momentum at
     zero through any number of steps.
     """
-    padded: list[Layer] = []
-    for i, (kernel, bias) in enumerate(layers):
-        rows = widths[i]
-        columns = widths[i + 1] if i + 1 < len(widths) else kernel.shape[1]
-        grown = np.zeros((rows, columns), np.float32)
-        grown[: kernel.shape[0], : kernel.shape[1]] = kernel
-        wide = None
-        if bias is not None:
-            wide = np.zeros(columns, np.float32)
-            wide[: len(bias)] = bias
-        padded.append((grown, wide))
-    return padded
-
-
-def crop_layers(layers: list[Layer], active: Active) -> list[Layer]:
-    """Inverse of :func:`pad_layers`."""
     cropped: list[Layer] = []
     for i, (kernel, bias) in enumerate(layers):
         rows = active.widths[i]

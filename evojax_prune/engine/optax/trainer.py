@@ -18,8 +18,7 @@ from evojax_prune.core.splits import Split
 from evojax_prune.engine.batches import epoch_order, steps
 from evojax_prune.engine.fold import convert_split
 from evojax_prune.engine.optax.steps import OptaxProgram, OptaxState, make_optimizer
-from evojax_prune.engine.xla.members import as_weights
-from evojax_prune.engine.xla.sgd import FirstLayer, Rates, Weights
+from evojax_prune.engine.xla.sgd import FirstLayer, Rates, Weights, as_weights
 from evojax_prune.engine.xla.stopping import StoppingLimits, StoppingState, after_epoch, start
 
 KernelMasks = Sequence[np.ndarray | None]

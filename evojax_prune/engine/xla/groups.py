@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import math
 from collections.abc import Sequence
 
 from evojax_prune.core.compaction import Active
@@ -12,9 +13,16 @@ from evojax_prune.engine.fold import Fold
 from evojax_prune.engine.paths import Key, Population
 from evojax_prune.engine.xla.programs import Program
 
-LEVELS = 4
-"""A layer is padded to a quarter, a half, three quarters or the whole of its width, so that the
-compiled programs of a whole search are few."""
+LEVELS = (1 / 4, 1 / 2, 3 / 4, 1)
+"""Parts of its width that a layer is padded to, so that the compiled programs of a search are few.
+"""
+
+FINE_LEVELS = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 3 / 8, 1 / 2, 5 / 8, 3 / 4, 1)
+"""The same for members side by side, of which there may be many."""
+
+COMPANY = 64
+"""Members side by side in a group with less company join the next larger group: so few take an
+accelerator hardly any time, whatever their size, but each group takes its own."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,7 +74,8 @@ def groups_of(population: Population, rows: Sequence[int], *, joint: bool) -> li
     Args:
         population: what is trained; its forms have programs.
         rows: the members to group.
-        joint: pad every layer to the level of the fullest one; see :func:`bucket_widths`.
+        joint: the members are trained side by side: pad every layer to the level of the fullest
+            one (:func:`bucket_widths`), and leave no group with few members if they can join one.
     """
     head, actives = population.folds[0].head, population.actives
     own_columns = any(actives[row].widths[0] < head.features for row in rows)
@@ -74,6 +83,8 @@ def groups_of(population: Population, rows: Sequence[int], *, joint: bool) -> li
     for row in rows:
         widths = bucket_widths(actives[row], head, joint)
         sized[population.forms[row].program, widths].append(row)
+    if joint:
+        _join(sized)
     by_steps: dict[int, list[int]] = collections.defaultdict(list)
     for place, fold in enumerate(population.folds):
         by_steps[-(-fold.rows // population.protocol.batch_size)].append(place)
@@ -92,28 +103,43 @@ def groups_of(population: Population, rows: Sequence[int], *, joint: bool) -> li
     ]
 
 
+def _join(sized: dict[tuple[Program, tuple[int, ...]], list[int]]) -> None:
+    """Moves members of small groups to the next larger group of their program."""
+    for program, widths in sorted(sized, key=lambda key: key[1]):
+        larger = [
+            other
+            for also, other in sized
+            if also == program
+            and other != widths
+            and all(a <= b for a, b in zip(widths, other, strict=True))
+        ]
+        if larger and len(sized[program, widths]) < COMPANY:
+            joined = sized[program, min(larger)] + sized.pop((program, widths))
+            sized[program, min(larger)] = sorted(joined)
+
+
 def bucket_widths(active: Active, head: HeadSpec, joint: bool) -> tuple[int, ...]:
     """Padded widths of the features and hidden layers of a member.
 
     Args:
         active: its active parts.
         head: the dense head.
-        joint: every layer takes the level of the fullest one: fewer buckets, with more members.
+        joint: of the fine levels, every layer takes that of the fullest one: fewer buckets, with
+            more members.
     """
     full = head.widths[:-1]
-    levels = [_level(width, most) for width, most in zip(active.widths, full, strict=True)]
+    parts = [
+        _level(width / most, FINE_LEVELS if joint else LEVELS)
+        for width, most in zip(active.widths, full, strict=True)
+    ]
     # a layer that nobody prunes stays whole and must not set the level of the others
-    pruned = [lv for lv, w, most in zip(levels, active.widths, full, strict=True) if w < most]
+    pruned = [p for p, w, most in zip(parts, active.widths, full, strict=True) if w < most]
     if joint and pruned:
-        levels = [
-            max(pruned) if w < most else LEVELS for w, most in zip(active.widths, full, strict=True)
+        parts = [
+            max(pruned) if w < most else 1 for w, most in zip(active.widths, full, strict=True)
         ]
-    return tuple(_width(level, most) for level, most in zip(levels, full, strict=True))
+    return tuple(math.ceil(most * part) for part, most in zip(parts, full, strict=True))
 
 
-def _level(width: int, full: int) -> int:
-    return max(1, -(-width * LEVELS // full))
-
-
-def _width(level: int, full: int) -> int:
-    return min(full, -(-full * level // LEVELS))
+def _level(part: float, levels: tuple[float, ...]) -> float:
+    return next(level for level in levels if part <= level)

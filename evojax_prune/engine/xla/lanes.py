@@ -20,12 +20,12 @@ from evojax_prune.engine.paths import Key, Population
 from evojax_prune.engine.xla import programs
 from evojax_prune.engine.xla.groups import Group
 from evojax_prune.engine.xla.members import (
-    PaddedMember,
-    make_member,
     restore_params,
     stack_chunks,
+    stack_connections,
+    stack_indices,
+    stack_params,
     stack_rows,
-    stack_trees,
 )
 from evojax_prune.engine.xla.sgd import FirstLayer, Rates, Weights
 from evojax_prune.engine.xla.stopping import StoppingLimits
@@ -45,12 +45,18 @@ class Lanes:
     kernel: Any
     bias: Any
 
+    @property
+    def places(self) -> dict[int, int]:
+        """The first lane of each member."""
+        return {slot: lane for lane, slot in reversed(list(enumerate(self.slots)))}
+
 
 def train_group(
     group: Group,
     population: Population,
     *,
-    capacities: Callable[[int], int] = lambda members: members,
+    size: int | None = None,
+    smaller: Callable[[int, int], int] = lambda live, size: size,
     epochs_per_call: int | None = None,
     place: Place = lambda tree, axis: tree,
 ) -> dict[Key, MemberFit]:
@@ -59,7 +65,8 @@ def train_group(
     Args:
         group: what to train.
         population: what is wanted of it.
-        capacities: size of the program that trains so many members; bounds what is compiled.
+        size: members of the program; those that are missing are copies. By default the group's.
+        smaller: size of the program that goes on when so many members of so many still train.
         epochs_per_call: epochs between two looks at who is done; by default as many as possible.
         place: puts a pytree on the devices.
 
@@ -68,7 +75,7 @@ def train_group(
     """
     run = _Run(group, population, place)
     started = time.perf_counter()
-    lanes = run.start(capacities(len(group.rows)))
+    lanes = run.start(size or len(group.rows))
     fits: dict[Key, MemberFit] = {}
     live = list(range(len(group.rows)))
     for index, weight in run.batches(epochs_per_call):
@@ -78,10 +85,10 @@ def train_group(
         live = sorted(set(live))
         if not live:
             break
-        smaller = capacities(len(live))
-        if smaller < len(lanes.slots):
+        fewer = smaller(len(live), len(lanes.slots))
+        if fewer < len(lanes.slots):
             fits |= run.harvest(lanes, set(lanes.slots) - set(live), started)
-            lanes = run.keep(lanes, live, smaller)
+            lanes = run.keep(lanes, live, fewer)
     return fits | run.harvest(lanes, set(lanes.slots), started)
 
 
@@ -92,10 +99,6 @@ class _Run:
         self.group, self.population, self.place = group, population, place
         self.protocol, self.program = population.protocol, group.program
         self.head, self.dual = group.folds[0].head, group.program.dual
-        self.members = [
-            [make_member(fold, active, group.widths, group.own_columns) for active in group.actives]
-            for fold in group.folds
-        ]
         self.x = place(stack_rows([fold.x for fold in group.folds]), None)
         self.y = place(stack_rows([fold.y for fold in group.folds]), None)
         self.splits = [
@@ -109,15 +112,15 @@ class _Run:
         )
 
     def start(self, capacity: int) -> Lanes:
-        count = len(self.group.rows)
+        group, count = self.group, len(self.group.rows)
         slots = [min(i, count - 1) for i in range(capacity)]
-        chosen = [[fold[i] for i in slots] for fold in self.members]
-        initial = stack_trees([stack_trees([m.weights for m in fold]) for fold in chosen])
-        initial = self.place(initial, 1)
-        columns = None
-        if self.group.own_columns:
-            columns = self.place(stack_trees([m.columns for m in chosen[0]]), 0)
-        kept = self.place(self._kept(chosen[0]), 0)
+        actives = [group.actives[slot] for slot in slots]
+        index = stack_indices(actives, group.widths, self.head.widths[:-1], group.own_columns)
+        kept = stack_connections(actives, group.widths, self.head.classes)
+        own = (np.asarray(slots, np.int32), index, kept)
+        _, (columns, *_), kept = own = self.place(own, 0)
+        layers = self.place(stack_params(group.folds), None)
+        initial = self.place(programs.initial(layers, *own), 1)
         kernel, bias = initial.first, initial.bias
         rows, offset = self.x, None
         if self.dual:
@@ -128,12 +131,6 @@ class _Run:
             )
         data = FirstLayer(rows, offset, self.y, columns)
         return Lanes(slots, data, kept, programs.begin(self.program)(initial), kernel, bias)
-
-    def _kept(self, members: list[PaddedMember]) -> list[Any]:
-        return [
-            None if masks[0] is None else stack_trees(masks)
-            for masks in zip(*(m.kept for m in members), strict=True)
-        ]
 
     def batches(self, most: int | None):
         """Minibatches of all folds, ``index [K, e, S, B]`` and ``weight [K, S, B]``."""
@@ -154,7 +151,8 @@ class _Run:
     def keep(self, lanes: Lanes, live: list[int], capacity: int) -> Lanes:
         """The lanes of the live members alone, the last repeated to fill the program."""
         slots = [live[min(i, len(live) - 1)] for i in range(capacity)]
-        places = np.asarray([lanes.slots.index(slot) for slot in slots])
+        lane_of = lanes.places
+        places = np.asarray([lane_of[slot] for slot in slots])
 
         def pick(tree: Any, axis: int | None) -> Any:
             if axis is None:
@@ -188,14 +186,14 @@ class _Run:
         best, epochs = np.asarray(progress.best), np.asarray(progress.epoch)
         host = jax.tree.map(np.asarray, weights) if self.population.return_params else None
         share = (time.perf_counter() - started) / (len(group.rows) * len(group.folds))
-        fits = {}
+        fits, lane_of = {}, lanes.places
         for slot in sorted(slots):
-            lane = lanes.slots.index(slot)
+            lane = lane_of[slot]
             for k, fold in enumerate(group.folds):
                 params = None
                 if host is not None:
                     mine = jax.tree.map(lambda a, k=k, at=lane: a[k, at], host)
-                    params = restore_params(self.members[k][slot], mine, fold)
+                    params = restore_params(group.actives[slot], mine, fold)
                 fits[group.key(k, slot)] = member_fit(
                     fold,
                     self.population.evaluate,

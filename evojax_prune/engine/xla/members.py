@@ -1,16 +1,13 @@
-"""Members as the XLA programs take them: compacted, zero-padded, stacked into pytrees."""
+"""Members as the XLA programs take them: indices and masks, zero-padded and stacked."""
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
-from typing import Any
 
-import jax
 import numpy as np
 
-from evojax_prune.core.compaction import Active, compact, crop_layers, expand, pad_layers
-from evojax_prune.core.forward import Layer
+from evojax_prune.core.compaction import Active, crop_layers, expand
+from evojax_prune.core.forward import Layer, layers_of
 from evojax_prune.core.head import Params
 from evojax_prune.core.splits import Split
 from evojax_prune.engine.fold import Fold
@@ -20,73 +17,65 @@ EVALUATION_ROWS = 1024
 """Rows evaluated at a time, so that memory does not grow with the split."""
 
 
-@dataclasses.dataclass(frozen=True)
-class PaddedMember:
-    """One head ready to train.
-
-    Attributes:
-        active: its active features and units.
-        columns: active features ``int32`` padded with F, or None for all.
-        weights: initial weights, padded.
-        kept: for each layer the padded mask of its connections, or None.
-    """
-
-    active: Active
-    columns: np.ndarray | None
-    weights: Weights
-    kept: list[np.ndarray | None]
-
-
-def make_member(
-    fold: Fold, active: Active, widths: tuple[int, ...], pick_columns: bool
-) -> PaddedMember:
-    """Compacts and pads one member.
+def stack_indices(
+    actives: Sequence[Active], widths: tuple[int, ...], full: tuple[int, ...], own_columns: bool
+) -> list[np.ndarray | None]:
+    """For the features and each hidden layer the members' active places ``int32 [P, width]``.
 
     Args:
-        fold: what it is trained on.
-        active: its active parts.
-        widths: padded widths.
-        pick_columns: name the active features; False only where all are active.
+        actives: the members' active parts.
+        widths: padded widths; what a member lacks is padded with the full width.
+        full: widths of the dense head.
+        own_columns: name the active features; False only where all are active.
     """
-    columns = None
-    if pick_columns:
-        columns = np.full(widths[0], fold.head.features, np.int32)
-        columns[: active.widths[0]] = active.index[0]
-    layers = _prune_connections(compact(fold.params, active), active)
-    padded = pad_layers(layers, widths)
-    kept = [
-        None if mask is None else _grow(mask, kernel.shape)
-        for mask, (kernel, _) in zip(active.connections, padded, strict=True)
+    stacked: list[np.ndarray | None] = []
+    for i, (width, most) in enumerate(zip(widths, full, strict=True)):
+        if not own_columns if i == 0 else all(len(a.index[i]) == most for a in actives):
+            stacked.append(None)
+            continue
+        places = np.full((len(actives), width), most, np.int32)
+        for row, active in zip(places, actives, strict=True):
+            row[: len(active.index[i])] = active.index[i]
+        stacked.append(places)
+    return stacked
+
+
+def stack_connections(
+    actives: Sequence[Active], widths: tuple[int, ...], classes: int
+) -> list[np.ndarray | None]:
+    """For each layer the members' masks of connections ``bool [P, in, out]``, or None."""
+    stacked: list[np.ndarray | None] = []
+    for i, shape in enumerate(zip(widths, (*widths[1:], classes), strict=True)):
+        masks = [active.connections[i] for active in actives]
+        if masks[0] is None:
+            stacked.append(None)
+            continue
+        grown = np.zeros((len(actives), *shape), bool)
+        for room, mask in zip(grown, masks, strict=True):
+            assert mask is not None
+            room[: mask.shape[0], : mask.shape[1]] = mask
+        stacked.append(grown)
+    return stacked
+
+
+def stack_params(folds: Sequence[Fold]) -> list[tuple[np.ndarray, np.ndarray | None]]:
+    """For each layer of the dense head the initial kernels and biases, stacked over folds."""
+    layers = zip(*(layers_of(fold.params) for fold in folds), strict=True)
+    return [
+        (
+            np.stack([k for k, _ in each]),
+            None if each[0][1] is None else np.stack([b for _, b in each]),
+        )
+        for each in layers
     ]
-    return PaddedMember(active, columns, as_weights(padded), kept)
 
 
-def as_weights(layers: list[Layer]) -> Weights:
-    """Layers as the programs take them; a missing first bias is zeros."""
-    (first, bias), *later = layers
-    stack = [{"kernel": k} if b is None else {"kernel": k, "bias": b} for k, b in later]
-    return Weights(first, np.zeros(first.shape[1], np.float32) if bias is None else bias, stack)
-
-
-def restore_params(member: PaddedMember, weights: Weights, fold: Fold) -> Params:
+def restore_params(active: Active, weights: Weights, fold: Fold) -> Params:
     """Full-shaped parameters of a trained member."""
     bias = weights.bias if fold.head.bias[0] else None
     layers: list[Layer] = [(np.asarray(weights.first), bias)]
     layers += [(np.asarray(s["kernel"]), s.get("bias")) for s in weights.later]
-    return expand(crop_layers(layers, member.active), member.active, fold.params)
-
-
-def _prune_connections(layers: list[Layer], active: Active) -> list[Layer]:
-    return [
-        (kernel if mask is None else np.where(mask, kernel, np.float32(0)), bias)
-        for (kernel, bias), mask in zip(layers, active.connections, strict=True)
-    ]
-
-
-def _grow(mask: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    grown = np.zeros(shape, bool)
-    grown[: mask.shape[0], : mask.shape[1]] = mask
-    return grown
+    return expand(crop_layers(layers, active), active, fold.params)
 
 
 def stack_rows(arrays: Sequence[np.ndarray]) -> np.ndarray:
@@ -96,11 +85,6 @@ def stack_rows(arrays: Sequence[np.ndarray]) -> np.ndarray:
     for i, array in enumerate(arrays):
         stacked[i, : len(array)] = array
     return stacked
-
-
-def stack_trees(trees: Sequence[Any]) -> Any:
-    """Pytrees of equal shapes, stacked along a new first axis."""
-    return jax.tree.map(lambda *leaves: np.stack(leaves), *trees)
 
 
 def stack_chunks(splits: Sequence[Split]) -> tuple[np.ndarray, np.ndarray]:

@@ -82,6 +82,36 @@ def full_float32(traced: Callable[..., Any]) -> Callable[..., Any]:
     return exact
 
 
+@jax.jit
+def initial(layers: Any, lanes: jax.Array, index: Any, kept: Any) -> sgd.Weights:
+    """Initial weights of folds x members: the dense head's, compacted and padded with zeros.
+
+    Taken on the device: a population's weights are thousands of times what they are taken from.
+
+    Args:
+        layers: kernels and biases of the dense head, stacked over folds.
+        lanes: any ``[P]``: says how many members there are, where they differ in nothing.
+        index: for the features and each hidden layer the active places ``int32 [P, width]`` of
+            every member, padded with the full width; None for all.
+        kept: for each layer the masks of its connections ``[P, in, out]``, or None.
+    """
+
+    def member(layers, lane, index, kept):
+        found = []
+        for (kernel, bias), rows, columns, mask in zip(
+            layers, index, (*index[1:], None), kept, strict=True
+        ):
+            kernel = kernel if rows is None else sgd.pick(kernel.T, rows).T
+            kernel = sgd.pick(kernel, columns)
+            if bias is not None:
+                bias = sgd.pick(bias[None], columns)[0]
+            found.append((kernel if mask is None else jnp.where(mask, kernel, 0.0), bias))
+        return sgd.as_weights(found)
+
+    members = jax.vmap(member, (None, 0, 0, 0))
+    return jax.vmap(members, (0, None, None, None))(layers, lanes, index, kept)
+
+
 @functools.cache
 def begin(program: Program) -> Callable[[sgd.Weights], tuple[Any, StoppingState]]:
     """Program for the states of folds x members before their first epoch.

@@ -120,6 +120,13 @@ def pick(rows: jax.Array, columns: jax.Array | None) -> jax.Array:
     return jnp.take(rows, columns, axis=1, mode="fill", fill_value=0.0)
 
 
+def as_weights(layers):
+    """Layers, pairs of a kernel and a bias, as the programs take them; no first bias is zeros."""
+    (first, bias), *later = layers
+    stack = [{"kernel": k} if b is None else {"kernel": k, "bias": b} for k, b in later]
+    return Weights(first, jnp.zeros(first.shape[1]) if bias is None else bias, stack)
+
+
 def update_rule(momentum: jax.Array, nesterov: bool) -> Update:
     """Coefficients of Keras's SGD for a momentum."""
     a = momentum if nesterov else jnp.ones_like(momentum)

@@ -24,7 +24,7 @@ EPOCHS_PER_CALL = 10
 """Epochs between two looks at which members are done: early stopping's usual patience."""
 
 SHRINK = 4
-"""A program is left for a smaller one when only one in so many members still trains."""
+"""A program is left for one that is smaller by this factor, once its members fit that one."""
 
 MEMORY_SHARE = 0.6
 """Share of the free memory that the estimate may fill."""
@@ -33,18 +33,21 @@ MEMORY_SHARE = 0.6
 def train_on_devices(group: Group, population: Population) -> dict[Key, MemberFit]:
     """Trains a group on all local devices, the members sharded over them.
 
-    The group is cut into portions of at most ``member_batch`` members; where a portion runs out of
-    memory all the same, it goes on in halves.
+    Where not all fit, or at most ``member_batch`` are asked for, the group is cut into portions;
+    where a portion runs out of memory all the same, it goes on in halves.
 
     Raises:
         UserError: not even one member fits.
     """
     devices = jax.local_devices()
-    portion = population.member_batch or members_that_fit(group, devices[0]) * len(devices)
+    fit = population.member_batch or members_that_fit(group, devices[0]) * len(devices)
     fits: dict[Key, MemberFit] = {}
     waiting = list(range(len(group.rows)))
     while waiting:
-        now, portion = waiting[:portion], min(portion, len(waiting))
+        portion = len(waiting)
+        if capacity(portion, len(population.actives), len(devices)) > fit:
+            portion = min(portion, largest_size(fit, len(devices)))
+        now = waiting[:portion]
         try:
             fits |= _train(group.of_members(now), population, devices)
         except jax.errors.JaxRuntimeError as error:
@@ -55,8 +58,8 @@ def train_on_devices(group: Group, population: Population) -> dict[Key, MemberFi
                     "one member alone does not fit the device's memory; use a smaller head, fewer"
                     " training rows or another device"
                 ) from error
-            portion = max(1, portion // 2)
-            log.warning("out of device memory: going on with %d members at a time", portion)
+            fit = max(1, portion // 2)
+            log.warning("out of device memory: going on with %d members at a time", fit)
             continue
         waiting = waiting[len(now) :]
     return fits
@@ -64,28 +67,46 @@ def train_on_devices(group: Group, population: Population) -> dict[Key, MemberFi
 
 def _train(group: Group, population: Population, devices: list[jax.Device]) -> dict[Key, MemberFit]:
     mesh = Mesh(np.asarray(devices), ("members",))
-    most = capacity(len(group.rows), len(group.rows), len(devices))
+    most = max(len(group.rows), min(len(population.actives), population.member_batch or 2**30))
 
     def place(tree: Any, axis: int | None) -> Any:
         spec = PartitionSpec() if axis is None else PartitionSpec(*[None] * axis, "members")
         return jax.device_put(tree, NamedSharding(mesh, spec))
 
+    def smaller(live: int, size: int) -> int:
+        wanted = capacity(live, most, len(devices))
+        return wanted if wanted * SHRINK <= size else size
+
     return train_group(
         group,
         population,
-        capacities=lambda live: capacity(live, most, len(devices)),
+        size=capacity(len(group.rows), most, len(devices)),
+        smaller=smaller,
         epochs_per_call=min(EPOCHS_PER_CALL, population.protocol.epochs),
         place=place,
     )
 
 
-def capacity(live: int, most: int, devices: int) -> int:
-    """Members of the program that trains ``live`` of them: one of few sizes, a power of SHRINK."""
-    size = devices
-    while size < live:
-        size *= SHRINK
-    whole = -(-most // devices) * devices
-    return min(size, whole)
+def capacity(members: int, most: int, devices: int) -> int:
+    """Members of the program that trains so many of them.
+
+    It is one of few sizes, 1, 2, 3, 4, 6, 8, 12, ... on each device, or the whole population: so
+    the programs that a search compiles are few, though its groups change with every generation.
+    """
+    share = -(-members // devices)
+    size = 1 << (share - 1).bit_length()
+    if size >= 4 and share <= 3 * size // 4:
+        size = 3 * size // 4
+    return min(size, -(-most // devices)) * devices
+
+
+def largest_size(fit: int, devices: int) -> int:
+    """The largest of those sizes that does not exceed ``fit``; ``fit`` below one per device."""
+    share = fit // devices
+    if not share:
+        return fit
+    size = 1 << (share.bit_length() - 1)
+    return (3 * size // 2 if size >= 2 and share >= 3 * size // 2 else size) * devices
 
 
 def members_that_fit(group: Group, device: jax.Device) -> int:
