@@ -10,7 +10,8 @@ fifth, and all but ``--rows`` rows), by class, or by group where there are group
 For each data set, seed and size, everything has the same rows, scaling and training:
 
 - evolved: the main command's search of one objective, the cross-entropy on fresh splits, at that
-  size; of its finalists the best by selection accuracy;
+  size, started from the rankings that the main command starts from (group lasso is one of them);
+  of its finalists the best by selection accuracy;
 - every ranking of the baselines, its best features;
 - random masks, the mean of ten.
 
