@@ -11,7 +11,7 @@ import io
 import math
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,7 +48,7 @@ def style() -> Iterator[None]:
     from cycler import cycler
 
     with matplotlib.rc_context(
-        {"axes.prop_cycle": cycler(color=_COLOURS), "font.size": 10, "legend.framealpha": 0.6}
+        {"axes.prop_cycle": cycler(color=_COLOURS), "font.size": 10.5, "legend.framealpha": 0.6}
     ):
         yield
 
@@ -68,11 +68,11 @@ def save(figure: Figure, path: Path) -> None:
     figure.savefig(path, dpi=130, format="png", metadata={"Software": None})
 
 
-def svg_text(draw: Any, width: float, height: float, prefix: str) -> str:
+def svg_text(draw: Callable[[Figure], object], width: float, height: float, prefix: str) -> str:
     """A picture as an ``<svg>`` element for a page, in the colour of the page's text.
 
     Args:
-        draw: called with an axis.
+        draw: called with an empty figure.
         width: inches.
         height: inches.
         prefix: of the names within the picture, which a page must not hold twice.
@@ -88,7 +88,7 @@ def svg_text(draw: Any, width: float, height: float, prefix: str) -> str:
         # The text stays text, which the browser writes with fonts of its own.
         warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
         figure = new_figure(width, height)
-        draw(figure.subplots())
+        draw(figure)
         nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
         figure.savefig(text, format="svg", transparent=True, metadata=nothing)
     _, _, svg = text.getvalue().partition("<svg")
@@ -267,7 +267,7 @@ def _plot_active(ax: Axes, trials: Trials) -> None:
     means = _by_generation(trials.generation, trials.active_fraction)
     ax.plot(*means, color="C1", marker=".")
     ax.set_ylim(0, 1)
-    ax.set_ylabel("active fraction,\nmean of new genomes")
+    ax.set_ylabel("active\nfraction")
     ax.grid(alpha=0.3)
 
 

@@ -158,12 +158,10 @@ def plot_scores(pruned: Pruned, group: int | None = None, ax: Axes | None = None
     worth, kept = scores(pruned, group), kept_units(pruned, group)
     order = np.argsort(-worth, kind="stable")
     rank, worth, kept = np.arange(1, len(order) + 1), worth[order], kept[order]
-    many = len(order) > 200
-    for name, chosen, colour in (("dropped", ~kept, GREY), ("kept", kept, "C0")):
-        ax.plot(
-            rank[chosen], worth[chosen], "." if many else "o", ms=4, mew=0, color=colour,
-            alpha=0.7 if many else 1.0, label=f"{name} ({chosen.sum():,})", rasterized=many,
-        )  # fmt: skip
+    ax.fill_between(rank, worth, color=GREY, alpha=0.35, lw=0,
+                    label=f"dropped ({(~kept).sum():,})")  # fmt: skip
+    ax.vlines(rank[kept], 0, worth[kept], color="C0", lw=max(0.5, 200 / len(rank)),
+              label=f"kept ({kept.sum():,})")  # fmt: skip
     ax.set_xlabel(f"rank of the {unit_name(group)}")
     ax.set_ylabel("sensitivity" if pruned.found.scores is None else pruned.found.how)
     ax.set_ylim(bottom=0)
@@ -200,9 +198,11 @@ def plot_mask(pruned: Pruned, group: int | None = None, ax: Axes | None = None) 
     return ax
 
 
-def unit_name(group: int) -> str:
-    """What a unit of a group is called."""
-    return "feature" if group == 0 else f"unit of layer {group}"
+def unit_name(group: int, number: int | None = None, *, plural: bool = False) -> str:
+    """What a unit of a group is called, such as ``"unit 7 of layer 1"``."""
+    name = ("unit" if group else "feature") + "s" * plural
+    name += "" if number is None else f" {number}"
+    return f"{name} of layer {group}" if group else name
 
 
 def _group(pruned: Pruned, group: int | None) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import html
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,6 @@ import numpy as np
 from evojax_prune.core.files import write_file
 from evojax_prune.report import figures, head_figures, summary
 from evojax_prune.report.examples import (
-    Unit,
     errors,
     important_units,
     kept_units,
@@ -24,6 +24,9 @@ from evojax_prune.report.pruned import Pruned
 from evojax_prune.report.result import Result
 
 TEMPLATE = "page.html"
+
+WIDTH = 4.6
+"""Inches of a picture: narrow, so that its text can be read on a phone."""
 
 ERRORS = 12
 """Errors that are shown."""
@@ -83,7 +86,7 @@ def _content(pruned: Pruned) -> dict[str, Any]:
         "baselines": _table(summary.baselines_table(result)) if result.baselines else None,
         "searched": pruned.found.trials.generation is not None,
         "size_pictures": list(_size_pictures(pruned)),
-        "class_pictures": list(_class_pictures(pruned)),
+        "class_pictures": [*_confusion_matrices(result), _recall_picture(result)],
         "confusions": _confusions(result),
         "recall": _recall(result),
         "calibration": _calibration(pruned),
@@ -111,9 +114,18 @@ def _table(lines: Any) -> dict[str, Any]:
 
 
 def _picture(
-    draw: Callable[..., Any], name: str, title: str, says: str, size: tuple[float, float]
+    draw: Callable[[Any], object],
+    name: str,
+    title: str,
+    says: str,
+    height: float,
+    *,
+    whole: bool = False,
 ) -> Picture:
-    svg = figures.svg_text(draw, *size, prefix=name)
+    """A picture by a function of an axis, or of a whole figure."""
+    svg = figures.svg_text(
+        draw if whole else lambda figure: draw(figure.subplots()), WIDTH, height, prefix=name
+    )
     told = f'<svg role="img" aria-label="{html.escape(f"{title}. {says}")}"'
     return Picture(title, told + svg.removeprefix("<svg"), says)
 
@@ -122,72 +134,78 @@ def _size_pictures(pruned: Pruned) -> Iterator[Picture]:
     """Accuracy against size, and how the search came there."""
     result = pruned.result
     yield _picture(
-        lambda ax: figures.plot_front(pruned, ax),
+        partial(figures.plot_front, pruned),
         "front",
         "Accuracy against size",
         f"Test accuracy of the finalists, against {summary.counted_as(result.config['mode'])} on a "
         f"logarithmic scale. The head that was taken has {result.best.active_units:,} and scores "
         f"{result.best.test_accuracy:.4f}; the dense head has {result.dense.active_units:,} and "
         f"scores {result.dense.test_accuracy:.4f}.",
-        (5.2, 5.0 if result.baselines else 4.6),
+        5.2 if result.baselines else 4.6,
     )
-    trials = pruned.found.trials
-    title, says = "Sizes that were tried", "Selection accuracy of every size that was tried."
-    if trials.generation is not None:
-        title = "Progress of the search"
-        says = "How far the search came by its own measure, against the genomes that it tried."
-        if len(trials.objectives) > 1:
-            says += " The hypervolume grows as the front moves; its scale has no meaning."
-    yield _picture(
-        lambda ax: figures.plot_convergence(pruned, ax), "progress", title, says, (5.2, 4.0)
-    )
-    if trials.generation is not None:
-        says = "Mean share of active bits in each generation's new genomes."
+    trials, dense = pruned.found.trials, float(pruned.found.dense_values[0])
+    if trials.generation is None:
         yield _picture(
-            lambda ax: figures.plot_active_fraction(pruned, ax),
-            "active",
-            "Size of the genomes",
-            says,
-            (5.2, 3.0),
+            partial(figures.plot_convergence, pruned),
+            "progress",
+            "Sizes that were tried",
+            "Selection accuracy of every size that was tried.",
+            4.2,
+        )
+        return
+    says = (
+        "How far the search came by its own measure, against the genomes that it tried, and the "
+        "mean share of active bits in each generation's new genomes."
+    )
+    if len(trials.objectives) > 1:
+        says += " The hypervolume grows as the front moves; its scale has no meaning."
+    yield _picture(
+        lambda figure: figures.convergence(figure, trials, dense, ""),
+        "progress",
+        "Progress of the search",
+        says,
+        4.6,
+        whole=True,
+    )
+
+
+def _confusion_matrices(result: Result) -> Iterator[Picture]:
+    for head, name in (("dense", "dense"), ("best", result.best_name)):
+        yield _picture(
+            partial(head_figures.plot_confusion, result, head),
+            f"confusion-{head}",
+            f"Confusion matrix, {name} head",
+            f"Test rows of each class that the {name} head takes for each class; the stronger the "
+            "colour, the larger the share of the class's rows.",
+            4.6,
         )
 
 
-def _class_pictures(pruned: Pruned) -> Iterator[Picture]:
-    """Recall and confusion of dense and pruned head."""
-    result = pruned.result
+def _recall_picture(result: Result) -> Picture:
     classes = result.dataset.classes
     shown = min(classes, head_figures.MOST_CLASSES)
     says = "Share of each class's test rows that is classified rightly."
     if shown < classes:
         says += f" Of {classes} classes the {shown} with the lowest recall; the table has all."
-    yield _picture(
-        lambda ax: head_figures.plot_recall(result, ax),
+    return _picture(
+        partial(head_figures.plot_recall, result),
         "recall",
         "Recall of each class",
         says,
-        (5.2, 1.2 + 0.24 * shown),
+        1.2 + 0.24 * shown,
     )
-    for head, name in (("dense", "dense"), ("best", result.best_name)):
-        yield _picture(
-            lambda ax, head=head: head_figures.plot_confusion(result, head, ax),
-            f"confusion-{head}",
-            f"Confusion matrix, {name} head",
-            f"Test rows of each class that the {name} head takes for each class; the darker, the "
-            "larger the share of the class's rows.",
-            (5.2, 5.0),
-        )
 
 
 def _calibration(pruned: Pruned) -> Picture:
     errors = [f"{pruned.result.metrics[head].calibration_error:.3f}" for head in ("dense", "best")]
     return _picture(
-        lambda ax: head_figures.plot_reliability(pruned, ax),
+        partial(head_figures.plot_reliability, pruned),
         "reliability",
         "Reliability diagram",
         "Accuracy of the test rows against the probability of their predicted class, in 15 bins. "
         f"The expected calibration error is {errors[0]} for the dense head and {errors[1]} for the "
         f"{pruned.found.name} one.",
-        (5.2, 4.6),
+        4.4,
     )
 
 
@@ -241,42 +259,48 @@ def _examples(pruned: Pruned) -> dict[str, Any]:
             | {"predicted": names[error.predicted], "confidence": f"{error.confidence:.1%}"}
             for error in wrong
         ],
-        "units": [_unit(unit) | {"rows": [row(int(p)) for p in unit.places]} for unit in units],
+        "units": [
+            {
+                "name": head_figures.unit_name(unit.group, unit.number),
+                "sensitivity": f"{unit.sensitivity:.4f}",
+                "rows": [row(int(place)) for place in unit.places],
+            }
+            for unit in units
+        ],
     }
-
-
-def _unit(unit: Unit) -> dict[str, Any]:
-    name = head_figures.unit_name(unit.group)
-    start, _, end = name.partition(" of ")
-    called = f"{start} {unit.number}" + (f" of {end}" if end else "")
-    return {"name": called, "sensitivity": f"{unit.sensitivity:.4f}"}
 
 
 def _features(pruned: Pruned) -> Iterator[dict[str, Any]]:
     """What stayed of each group that is pruned."""
     for group in pruned.problem.pruning.mode.groups:
         kept, name = kept_units(pruned, group), head_figures.unit_name(group)
+        plural = head_figures.unit_name(group, plural=True)
         lines = -(-len(kept) // head_figures.COLUMNS)
         mask = _picture(
-            lambda ax, group=group: head_figures.plot_mask(pruned, group, ax),
+            partial(head_figures.plot_mask, pruned, group),
             f"mask-{group}",
-            f"Which {name.replace('unit', 'units', 1).replace('feature', 'features')} stayed",
+            f"Which {plural} stayed",
             f"Each field is a {name}, counted along the lines; {kept.sum():,} of {len(kept):,} are "
             "kept and filled.",
-            (5.2, max(1.4, min(4.0, 0.5 + 0.13 * lines))),
+            max(1.4, min(4.0, 0.5 + 0.13 * lines)),
         )
         followed = pruned.found.scores is not None
         by = f"the scores that were followed ({pruned.found.how})" if followed else "sensitivities"
         scores = _picture(
-            lambda ax, group=group: head_figures.plot_scores(pruned, group, ax),
+            partial(head_figures.plot_scores, pruned, group),
             f"scores-{group}",
-            f"Scores of each {name}",
-            f"Each point is a {name}; its height is what it is worth to the dense head, by {by}. "
-            "Filled in colour are those that are kept.",
-            (5.2, 3.8),
+            f"Scores of all {plural}",
+            f"What each {name} is worth to the dense head, by {by}, from the best to the worst. "
+            "Coloured lines are those that are kept.",
+            3.8,
         )
         numbers = ", ".join(map(str, np.flatnonzero(kept)))
-        yield {"pictures": [mask, scores], "name": name, "kept": numbers, "count": int(kept.sum())}
+        yield {
+            "pictures": [mask, scores],
+            "name": plural,
+            "kept": numbers,
+            "count": int(kept.sum()),
+        }
 
 
 def _splits(pruned: Pruned) -> list[tuple[str, int, int | None]]:
