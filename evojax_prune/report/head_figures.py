@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from rich.cells import cell_len, set_cell_size
 
 from evojax_prune.analysis.metrics import reliability, softmax
 from evojax_prune.core.outcome import Outcome
@@ -23,10 +24,14 @@ COUNTED_CLASSES = 12
 """Classes up to which :func:`plot_confusion` writes the counts into its fields."""
 
 LONGEST = 16
-"""Characters of a class name in a picture."""
+"""Width of a class name in a picture, in letters; Chinese characters count twice."""
 
 COLUMNS = 64
 """Units in each line of :func:`plot_mask`."""
+
+
+BARS = 64
+"""Most bars of :func:`plot_scores`."""
 
 
 def plot_recall(result: Result | Pruned, ax: Axes | None = None) -> Axes:
@@ -52,7 +57,7 @@ def plot_recall(result: Result | Pruned, ax: Axes | None = None) -> Axes:
     ax.set_ylim(len(order) - 0.5, -0.5)
     ax.set_xlabel("recall, test")
     ax.grid(alpha=0.3)
-    ax.legend(fontsize="small", loc="lower center", bbox_to_anchor=(0.46, 1), ncols=2)
+    ax.legend(fontsize="small", loc="lower right", bbox_to_anchor=(1, 1), ncols=2)
     return ax
 
 
@@ -125,7 +130,7 @@ def plot_reliability(pruned: Pruned, ax: Axes | None = None) -> Axes:
         x, y = bins.confidence[filled], bins.accuracy[filled]
         label = f"{name}, calibration error {bins.error:.3f}"
         ax.plot(x, y, color=colour, lw=1)
-        ax.scatter(x, y, s=size, color=colour, label=label)
+        ax.scatter(x, y, s=size, color=colour, label=label, clip_on=False, zorder=3)
     ax.set_xlim(0, 1.03)
     ax.set_ylim(0, 1.03)
     ax.set_xlabel("confidence")
@@ -142,7 +147,9 @@ def _probabilities(pruned: Pruned, outcome: Outcome) -> tuple[np.ndarray, np.nda
 
 
 def plot_scores(pruned: Pruned, group: int | None = None, ax: Axes | None = None) -> Axes:
-    """What each feature or unit is worth to the dense head, sorted, and which are kept.
+    """What each feature or unit is worth to the dense head, sorted, and how many are kept.
+
+    Each bar is a few neighbours in rank, of which the coloured part is kept.
 
     Args:
         pruned: a finished run.
@@ -157,14 +164,19 @@ def plot_scores(pruned: Pruned, group: int | None = None, ax: Axes | None = None
     ax, group = axes_of(ax), _group(pruned, group)
     worth, kept = scores(pruned, group), kept_units(pruned, group)
     order = np.argsort(-worth, kind="stable")
-    rank, worth, kept = np.arange(1, len(order) + 1), worth[order], kept[order]
-    ax.fill_between(rank, worth, color=GREY, alpha=0.35, lw=0,
-                    label=f"dropped ({(~kept).sum():,})")  # fmt: skip
-    ax.vlines(rank[kept], 0, worth[kept], color="C0", lw=max(0.5, 200 / len(rank)),
-              label=f"kept ({kept.sum():,})")  # fmt: skip
+    bars = np.array_split(order, min(BARS, len(order)))
+    left = np.cumsum([0, *map(len, bars)])[:-1]
+    width = np.array([len(bar) for bar in bars])
+    height = np.array([worth[bar].mean() for bar in bars])
+    share = np.array([kept[bar].mean() for bar in bars])
+    for name, size, start, colour in (
+        (f"kept ({kept.sum():,})", share * height, 0, "C0"),
+        (f"dropped ({(~kept).sum():,})", (1 - share) * height, share * height, GREY),
+    ):
+        alpha = 1.0 if colour == "C0" else 0.4
+        ax.bar(left, size, width, start, align="edge", color=colour, alpha=alpha, label=name)
     ax.set_xlabel(f"rank of the {unit_name(group)}")
     ax.set_ylabel("sensitivity" if pruned.found.scores is None else pruned.found.how)
-    ax.set_ylim(bottom=0)
     below(ax)
     return ax
 
@@ -211,5 +223,5 @@ def _group(pruned: Pruned, group: int | None) -> int:
 
 def plain(name: str) -> str:
     """A class name as a label: short, and without the signs that matplotlib reads as formulas."""
-    short = name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…"
+    short = name if cell_len(name) <= LONGEST else f"{set_cell_size(name, LONGEST - 1).rstrip()}…"
     return "".join(sign if sign.isprintable() else "?" for sign in short).replace("$", r"\$")

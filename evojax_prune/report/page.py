@@ -272,6 +272,7 @@ def _examples(pruned: Pruned) -> dict[str, Any]:
 
 def _features(pruned: Pruned) -> Iterator[dict[str, Any]]:
     """What stayed of each group that is pruned."""
+    by_weight = pruned.problem.pruning.grain == "connections"
     for group in pruned.problem.pruning.mode.groups:
         kept, name = kept_units(pruned, group), head_figures.unit_name(group)
         plural = head_figures.unit_name(group, plural=True)
@@ -281,7 +282,7 @@ def _features(pruned: Pruned) -> Iterator[dict[str, Any]]:
             f"mask-{group}",
             f"Which {plural} stayed",
             f"Each field is a {name}, counted along the lines; {kept.sum():,} of {len(kept):,} are "
-            "kept and filled.",
+            f"kept and filled.{' Kept are those that keep a weight.' * by_weight}",
             max(1.4, min(4.0, 0.5 + 0.13 * lines)),
         )
         followed = pruned.found.scores is not None
@@ -290,8 +291,8 @@ def _features(pruned: Pruned) -> Iterator[dict[str, Any]]:
             partial(head_figures.plot_scores, pruned, group),
             f"scores-{group}",
             f"Scores of all {plural}",
-            f"What each {name} is worth to the dense head, by {by}, from the best to the worst. "
-            "Coloured lines are those that are kept.",
+            f"What the {plural} are worth to the dense head, by {by}, from the best to the worst. "
+            "The coloured part of a bar is the share that is kept.",
             3.8,
         )
         numbers = ", ".join(map(str, np.flatnonzero(kept)))
@@ -353,6 +354,6 @@ def _flat(settings: dict[str, Any], before: str = "") -> Iterator[tuple[str, str
     for name, value in settings.items():
         if isinstance(value, dict):
             yield from _flat(value, f"{before}{name}.")
-        elif value is not None:
+        elif value not in (None, [], ()):
             shown = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
             yield f"{before}{name}", shown
