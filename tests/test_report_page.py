@@ -172,6 +172,7 @@ def make_pruned(
 def read(pruned: Pruned) -> Page:
     """The page, once it is seen to load and run nothing and to be well-formed."""
     text = page_text(pruned)
+    text.encode()  # which a file name need not be
     page = Page(text)
     for section in SECTIONS:
         assert [a for a in page.of("section") if a.get("id") == section], section
@@ -197,17 +198,31 @@ def read(pruned: Pruned) -> Page:
     return page
 
 
-@pytest.mark.parametrize(
-    ("mode", "grain"),
-    [
-        *((mode, "neurons") for mode in ("features", "fc1", "fc2")),
-        *(("both", "connections"), ("features", "connections")),
-    ],
-)
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures without content, for tests that are about the rest of the page."""
+
+    def svg_text(*_: object, **__: object) -> str:
+        return "<svg></svg>"
+
+    monkeypatch.setattr("evojax_prune.report.figures.svg_text", svg_text)
+
+
+@pytest.mark.parametrize(("mode", "grain"), [("features", "neurons"), ("both", "connections")])
+def test_every_picture_is_drawn(mode: ModeName, grain: Grain) -> None:
+    page = read(make_pruned(make_problem(mode, grain)))
+    assert len(page.of("svg")) == (8 if mode != "both" else 10)
+    assert len(page.of("path")) > 100
+
+
+@pytest.mark.usefixtures("undrawn")
+@pytest.mark.parametrize("grain", ["neurons", "connections"])
+@pytest.mark.parametrize("mode", list(MODES))
 def test_every_mode_and_grain_has_its_page(mode: ModeName, grain: Grain) -> None:
     page = read(make_pruned(make_problem(mode, grain)))
     text = " ".join(page.text)
-    assert ("unit" if mode != "features" else "Feature ") in text
+    assert ("Unit " if mode != "features" else "Feature ") in text
+    assert "of the parameters kept" in text if grain == "connections" else "kept" in text
     assert len(page.of("svg")) == (8 if mode != "both" else 10)
 
 
@@ -223,12 +238,14 @@ def test_every_method_has_its_page(changed: dict[str, Any], said: str) -> None:
     assert said in " ".join(read(make_pruned(make_problem(), **changed)).text)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_folds_are_told_of() -> None:
     text = " ".join(read(make_pruned(make_problem("both", folds=3))).text)
     assert "Selection is by 3 folds" in text
     assert "of the first fold" in text
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_selection_on_test_and_other_data_are_told_of() -> None:
     problem = make_problem(on_test=True)
     other = (problem.splits[0].train.x,)
@@ -241,16 +258,15 @@ def test_selection_on_test_and_other_data_are_told_of() -> None:
 def test_names_cannot_act() -> None:
     names = [f'<img src="http://evil/{i}" onerror=alert(1)>\udcff.png' for i in range(36)]
     groups = np.array([f"<i>{i // 4}" for i in range(36)])
-    pruned = make_pruned(make_problem(given=Given("test", names, groups)))
-    text = " ".join(read(pruned).text)
+    text = " ".join(read(make_pruned(make_problem(given=Given("test", names, groups)))).text)
     assert names[0][:-5] in text.replace("\\udcff", "")
     for name in HOSTILE:
         assert name in text
     assert "There are no pictures here, since the features did not come from images" in text
     assert "<b>data</b>" in text
-    page_text(pruned).encode()  # a file name need not be text
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_groups_are_counted_and_rows_numbered() -> None:
     groups = np.array([f"{i // 4}" for i in range(36)])
     page = read(make_pruned(make_problem(given=Given("test", None, groups))))
@@ -259,6 +275,7 @@ def test_groups_are_counted_and_rows_numbered() -> None:
     assert re.search(r"row \d+ of test", text)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_pictures_are_those_of_the_rows_and_no_others() -> None:
     asked: list[int] = []
 
@@ -278,6 +295,7 @@ def test_pictures_are_those_of_the_rows_and_no_others() -> None:
         assert np.abs(np.asarray(thumbnail, int) - 10 * int(alt[1])).max() <= 3
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_images_that_are_gone_are_a_sentence() -> None:
     def gone(rows: Sequence[int]) -> list[np.ndarray]:
         raise UserError("a.png cannot be read as an image (No such file)")
@@ -287,6 +305,7 @@ def test_images_that_are_gone_are_a_sentence() -> None:
     assert re.search(r"\brow \d+\b", text)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_head_without_errors_says_so() -> None:
     problem = make_problem()
     (splits,) = problem.splits

@@ -9,6 +9,7 @@ from rich.cells import cell_len, set_cell_size
 
 from evojax_prune.analysis.metrics import reliability, softmax
 from evojax_prune.core.outcome import Outcome
+from evojax_prune.report.examples import kept_units, scores
 from evojax_prune.report.figures import GREY, axes_of, below, result_of
 
 if TYPE_CHECKING:
@@ -159,8 +160,6 @@ def plot_scores(pruned: Pruned, group: int | None = None, ax: Axes | None = None
     Returns:
         The axis.
     """
-    from evojax_prune.report.examples import kept_units, scores
-
     ax, group = axes_of(ax), _group(pruned, group)
     worth, kept = scores(pruned, group), kept_units(pruned, group)
     order = np.argsort(-worth, kind="stable")
@@ -193,8 +192,6 @@ def plot_mask(pruned: Pruned, group: int | None = None, ax: Axes | None = None) 
         The axis.
     """
     from matplotlib.colors import to_rgba
-
-    from evojax_prune.report.examples import kept_units
 
     ax, group = axes_of(ax), _group(pruned, group)
     kept = kept_units(pruned, group)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 import html
 from collections.abc import Callable, Iterator
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,6 +22,9 @@ from evojax_prune.report.examples import (
 )
 from evojax_prune.report.pruned import Pruned
 from evojax_prune.report.result import Result
+
+if TYPE_CHECKING:
+    import jinja2
 
 TEMPLATE = "page.html"
 
@@ -63,6 +66,11 @@ def write_page(path: Path, pruned: Pruned) -> None:
 
 def page_text(pruned: Pruned) -> str:
     """The page of a finished run, self-contained HTML."""
+    return _template().render(_content(pruned))
+
+
+@cache
+def _template() -> jinja2.Template:
     import jinja2
 
     environment = jinja2.Environment(
@@ -72,7 +80,7 @@ def page_text(pruned: Pruned) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template(TEMPLATE).render(_content(pruned))
+    return environment.get_template(TEMPLATE)
 
 
 def _content(pruned: Pruned) -> dict[str, Any]:
