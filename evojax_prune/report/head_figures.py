@@ -51,8 +51,8 @@ def plot_recall(result: Result | Pruned, ax: Axes | None = None) -> Axes:
     order = np.sort(order) if len(best) > MOST_CLASSES else np.arange(len(best))
     lines = np.arange(len(order))
     ax.hlines(lines, dense[order], best[order], color=GREY, lw=1.5)
-    ax.plot(dense[order], lines, "o", color=GREY, label="dense head")
-    ax.plot(best[order], lines, "o", color="C0", label=f"{result.best_name} head")
+    ax.plot(dense[order], lines, "o", color=GREY, label="dense")
+    ax.plot(best[order], lines, "o", color="C0", label=result.best_name)
     names = result.dataset.class_names
     ax.set_yticks(lines, [plain(names[i]) for i in order])
     ax.set_ylim(len(order) - 0.5, -0.5)

@@ -89,12 +89,13 @@ def _content(pruned: Pruned) -> dict[str, Any]:
     return {
         "result": result,
         "title": f"{result.dataset.name}, {result.config.get('mode', '')}",
+        "kind": pruned.found.kind,
         "counted": summary.counted_as(problem.pruning.mode.name),
         "table_content": _table(summary.table(result)),
         "baselines": _table(summary.baselines_table(result)) if result.baselines else None,
         "searched": pruned.found.trials.generation is not None,
         "size_pictures": list(_size_pictures(pruned)),
-        "class_pictures": [*_confusion_matrices(result), _recall_picture(result)],
+        "class_pictures": [*_confusion_matrices(pruned), _recall_picture(result)],
         "confusions": _confusions(result),
         "recall": _recall(result),
         "calibration": _calibration(pruned),
@@ -177,10 +178,10 @@ def _size_pictures(pruned: Pruned) -> Iterator[Picture]:
     )
 
 
-def _confusion_matrices(result: Result) -> Iterator[Picture]:
-    for head, name in (("dense", "dense"), ("best", result.best_name)):
+def _confusion_matrices(pruned: Pruned) -> Iterator[Picture]:
+    for head, name in (("dense", "dense"), ("best", pruned.found.kind)):
         yield _picture(
-            partial(head_figures.plot_confusion, result, head),
+            partial(head_figures.plot_confusion, pruned, head),
             f"confusion-{head}",
             f"Confusion matrix, {name} head",
             f"Test rows of each class that the {name} head takes for each class; the stronger the "
@@ -212,7 +213,7 @@ def _calibration(pruned: Pruned) -> Picture:
         "Reliability diagram",
         "Accuracy of the test rows against the probability of their predicted class, in 15 bins. "
         f"The expected calibration error is {errors[0]} for the dense head and {errors[1]} for the "
-        f"{pruned.found.name} one.",
+        f"{pruned.found.kind} one.",
         4.4,
     )
 
