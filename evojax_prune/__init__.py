@@ -22,6 +22,14 @@ if TYPE_CHECKING:
     from evojax_prune.deploy import load
     from evojax_prune.engine import fit_population
     from evojax_prune.features import extract_features
+    from evojax_prune.report.figures import plot_active_fraction, plot_convergence, plot_front
+    from evojax_prune.report.head_figures import (
+        plot_confusion,
+        plot_mask,
+        plot_recall,
+        plot_reliability,
+        plot_scores,
+    )
     from evojax_prune.run.config import RunConfig
     from evojax_prune.run.run import load_splits, prune
 
@@ -41,6 +49,14 @@ __all__ = [
     "head_spec",
     "load",
     "load_splits",
+    "plot_active_fraction",
+    "plot_confusion",
+    "plot_convergence",
+    "plot_front",
+    "plot_mask",
+    "plot_recall",
+    "plot_reliability",
+    "plot_scores",
     "prune",
 ]
 
@@ -59,6 +75,14 @@ _HOMES = {
     "head_spec": "core.head",
     "load": "deploy.classifier",
     "load_splits": "run.run",
+    "plot_active_fraction": "report.figures",
+    "plot_confusion": "report.head_figures",
+    "plot_convergence": "report.figures",
+    "plot_front": "report.figures",
+    "plot_mask": "report.head_figures",
+    "plot_recall": "report.head_figures",
+    "plot_reliability": "report.head_figures",
+    "plot_scores": "report.head_figures",
     "prune": "run.run",
 }
 

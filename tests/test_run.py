@@ -40,6 +40,7 @@ FILES = {
     "front.csv",
     "front.png",
     "head.safetensors",
+    "report.html",
     "result.json",
 }
 TRAINING = (

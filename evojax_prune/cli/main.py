@@ -105,7 +105,8 @@ def show(pruned: Pruned, output: Path) -> None:
         console.print(summary.baselines_table(result))
     say(console, result.comparison.sentence)
     kind = "search" if pruned.found.trials.generation is not None else "pruning"
-    say(console, f"The {kind} ended: {result.search.ended}. Everything is in {output}")
+    say(console, f"The {kind} ended: {result.search.ended}.")
+    say(console, f"Everything is in {output}: open report.html there")
 
 
 def default_output(config: RunConfig) -> Path:

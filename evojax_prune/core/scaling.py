@@ -100,12 +100,13 @@ def scale_splits(splits: FeatureSplits, kind: Scale) -> tuple[FeatureSplits, Sca
         kind: see :data:`Scale`.
     """
     scaling = Scaling.fit(kind, splits.train.x)
-    test = Split(scaling.apply(splits.test.x), splits.test.y)
-    if splits.selected_on_test:
-        selection = test
-    else:
-        selection = Split(scaling.apply(splits.selection.x), splits.selection.y)
-    train = Split(scaling.apply(splits.train.x), splits.train.y)
+
+    def scaled(split: Split) -> Split:
+        return dataclasses.replace(split, x=scaling.apply(split.x))
+
+    test = scaled(splits.test)
+    selection = test if splits.selected_on_test else scaled(splits.selection)
+    train = scaled(splits.train)
     return dataclasses.replace(splits, train=train, selection=selection, test=test), scaling
 
 

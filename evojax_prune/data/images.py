@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -52,6 +53,22 @@ class ImageSplit:
             return image if transform is None else transform(image)
 
         return map_ahead(work, self.items)
+
+    def pick(self, rows: Sequence[int]) -> list[np.ndarray]:
+        """The images ``uint8 [h, w, 3]`` of some rows, by their numbers; no other is decoded.
+
+        Raises:
+            UserError: an image that cannot be read.
+        """
+        if hasattr(self.items, "__getitem__"):
+            return [self.decode(self.items[row]) for row in rows]
+        wanted, last = set(rows), max(rows, default=-1)
+        found = {
+            row: item
+            for row, item in enumerate(itertools.islice(self.items, last + 1))
+            if row in wanted
+        }
+        return [self.decode(found[row]) for row in rows]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from evojax_prune.core.errors import UserError, shortened
+from evojax_prune.core.splits import Given
 
 LONGEST_CLASS = 1000
 """Characters of a class name."""
@@ -28,6 +30,9 @@ class FeatureTable:
         y: for each given split labels ``int32 [n]`` in [0, C).
         groups: for each given split the group of each row, ``str [n]``; None without groups.
         source: where the features come from, such as ``"efficientnet-lite0 on cifar10 3.0.2"``.
+        names: for each given split a name of each row, such as its image's path; None without.
+        images: decodes images ``uint8 [h, w, 3]`` of a given split, some rows by their numbers;
+            None where the features were not made of images.
     """
 
     name: str
@@ -37,6 +42,17 @@ class FeatureTable:
     y: dict[str, np.ndarray]
     groups: dict[str, np.ndarray] | None
     source: str
+    names: dict[str, tuple[str, ...]] | None = None
+    images: Callable[[str, Sequence[int]], list[np.ndarray]] | None = None
+
+    def given(self, split: str) -> Given:
+        """What is known of the rows of a given split besides features and labels."""
+        return Given(
+            name=split,
+            names=None if self.names is None else self.names[split],
+            groups=None if self.groups is None else self.groups[split],
+            images=None if self.images is None else functools.partial(self.images, split),
+        )
 
 
 def check_class_names(names: Sequence[str], where: str) -> None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+import numpy as np
 
 from evojax_prune import data
 from evojax_prune.core.errors import UserError
@@ -90,6 +94,8 @@ def load_table(
                 for name, split in images.splits.items()
             }
         table = _table(entries, source.display_name(dataset), recipe.name, groups)
+        decode = functools.partial(_images, dataset, options, table.names)
+        table = dataclasses.replace(table, images=decode)
     if table.groups is not None:
         tell_groups(table.groups)
     return table
@@ -176,11 +182,24 @@ def _entry(
     return entry
 
 
+def _images(
+    dataset: str,
+    options: LoadOptions,
+    names: Mapping[str, Sequence[str]] | None,
+    split: str,
+    rows: Sequence[int],
+) -> list[np.ndarray]:
+    """Some images of a split, decoded anew: what ``FeatureTable.images`` is made of."""
+    paths = None if names is None else names[split]
+    return data.find_source(dataset).images(dataset, options, split, rows, paths)
+
+
 def _table(
     entries: dict[str, Entry], name: str | None, backbone: str, groups: str | None
 ) -> FeatureTable:
     first = next(iter(entries.values()))
     name = name or first.name
+    names = {split: entry.paths for split, entry in entries.items() if entry.paths is not None}
     return FeatureTable(
         name=name,
         version=first.version,
@@ -191,4 +210,5 @@ def _table(
         if groups is None
         else {split: data.group_names(e.paths or (), groups) for split, e in entries.items()},
         source=f"{backbone} on {name} {first.version}",
+        names=names if len(names) == len(entries) else None,
     )

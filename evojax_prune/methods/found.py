@@ -118,6 +118,8 @@ class Found:
         finalists: every head out of which ``pruned`` was chosen.
         chosen: how, in words.
         ranking: name and head of the best ranking at the pruned head's size; None without any.
+        scores: ``float64`` for each part of the genome, what its bits were kept by, higher first;
+            None where no one ranking was followed.
     """
 
     name: str
@@ -135,3 +137,4 @@ class Found:
     finalists: tuple[Outcome, ...]
     chosen: str
     ranking: tuple[str, Outcome] | None = None
+    scores: tuple[np.ndarray, ...] | None = None

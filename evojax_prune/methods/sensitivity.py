@@ -83,6 +83,7 @@ def find(problem: Problem, options: SensitivityOptions, session: Session) -> Fou
         packed=pack(bits),
         finalists=tuple(outcomes),
         chosen=_ended(options, bits),
+        scores=tuple(scores),
     )
 
 

@@ -27,6 +27,7 @@ from evojax_prune.data import find_source
 from evojax_prune.features.extract import backbone_card
 from evojax_prune.report import figures, summary
 from evojax_prune.report.evaluations import evaluations_csv
+from evojax_prune.report.page import write_page
 from evojax_prune.report.pruned import Pruned
 from evojax_prune.report.result import HeadResult
 from evojax_prune.version import __version__
@@ -157,14 +158,15 @@ def _convergence(path: Path, pruned: Pruned) -> None:
         f"test split: {summary.SELECTED_ON_TEST}" if problem.selected_on_test else "selection split"
     )
     name, mode, trials = problem.name, problem.pruning.mode.name, found.trials
-    figure = figures.new_figure()
-    if trials.generation is None:
-        title = f"{name}, {mode}: {found.name} on the {on}"
-        figures.levels(figure, trials, found.pruned.active_fraction, found.dense_values[0], title)
-    else:
-        title = f"{name}, {mode}: search on the {on}"
-        figures.convergence(figure, trials, found.dense_values[0], title)
-    save_file(path, lambda part: figures.save(figure, part))
+    with figures.style():
+        figure = figures.new_figure()
+        if trials.generation is None:
+            title = f"{name}, {mode}: {found.name} on the {on}"
+            figures.plot_convergence(pruned, figure.subplots()).set_title(title, size="medium")
+        else:
+            title = f"{name}, {mode}: search on the {on}"
+            figures.convergence(figure, trials, found.dense_values[0], title)
+        save_file(path, lambda part: figures.save(figure, part))
 
 
 def _front_csv(path: Path, pruned: Pruned) -> None:
@@ -183,11 +185,13 @@ def _front_csv(path: Path, pruned: Pruned) -> None:
 
 def _front(path: Path, pruned: Pruned) -> None:
     """Accuracy against size."""
-    figure, problem = figures.new_figure(), pruned.problem
+    problem = pruned.problem
     mark = f", {summary.SELECTED_ON_TEST}" if problem.selected_on_test else ""
     title = f"{problem.name}, {problem.pruning.mode.name}: accuracy against size{mark}"
-    figures.front(figure, pruned.result, title)
-    save_file(path, lambda part: figures.save(figure, part))
+    with figures.style():
+        figure = figures.new_figure()
+        figures.plot_front(pruned, figure.subplots()).set_title(title, size="medium")
+        save_file(path, lambda part: figures.save(figure, part))
 
 
 ESSENTIAL: dict[str, Writer] = {
@@ -203,5 +207,6 @@ WRITERS: dict[str, Writer] = {
     "convergence.png": _convergence,
     "front.csv": _front_csv,
     "front.png": _front,
+    "report.html": write_page,
 }
 """Further files; one more is one line here."""

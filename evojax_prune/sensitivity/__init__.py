@@ -8,13 +8,19 @@ made here; :class:`evojax_prune.core.pruning.Pruning` turns them into genomes.
 
 from evojax_prune.sensitivity.layers import LayerScores, mean_over_folds, sensitivity_scores
 from evojax_prune.sensitivity.norms import norm_name, power_mean
-from evojax_prune.sensitivity.scores import Sensitivities, sensitivities, unit_moments
+from evojax_prune.sensitivity.scores import (
+    Sensitivities,
+    plain_sensitivities,
+    sensitivities,
+    unit_moments,
+)
 
 __all__ = [
     "LayerScores",
     "Sensitivities",
     "mean_over_folds",
     "norm_name",
+    "plain_sensitivities",
     "power_mean",
     "sensitivities",
     "sensitivity_scores",

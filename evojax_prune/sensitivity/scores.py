@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from scipy.special import softmax
 
 from evojax_prune.core.errors import UserError
+from evojax_prune.core.forward import Layer, affine
 from evojax_prune.core.head import Params
 from evojax_prune.sensitivity.jacobian import Output, activations, depth, jacobian
 from evojax_prune.sensitivity.norms import (
@@ -33,6 +35,9 @@ CHUNK_BYTES = {"cpu": 8 * 2**20}
 (chunks of 64 MB cost 1.6 times as much processor time there), else ``CHUNK_BYTES_ELSEWHERE``."""
 
 CHUNK_BYTES_ELSEWHERE = 256 * 2**20
+
+PLAIN_BYTES = 32 * 2**20
+"""Jacobian of the widest layer held at once by :func:`plain_sensitivities`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,6 +125,42 @@ def sensitivities(
     if weighting == "std":
         per_output *= np.sqrt(unit_moments(params, x, layer)[1])
     return Sensitivities(norms, per_output)
+
+
+def plain_sensitivities(layers: Sequence[Layer], units: np.ndarray) -> np.ndarray:
+    """Root-mean-square sensitivities of the probabilities, in plain NumPy.
+
+    The scores of :func:`sensitivities` for p = 2. Nothing is compiled, so that heads of any shape
+    cost little; for a few hundred patterns.
+
+    Args:
+        layers: of a head, from the one that reads the units on.
+        units: activations ``[n, U]`` of the patterns.
+
+    Returns:
+        ``float64 [U]``; the higher, the more the outputs depend on the unit.
+    """
+    (first, _), *later = layers
+    classes = layers[-1][0].shape[1]
+    step = max(1, PLAIN_BYTES // (4 * classes * max(kernel.shape[1] for kernel, _ in layers)))
+    # Squares of derivatives by the units add up to w.M.w, where w are a unit's weights, and M the
+    # derivatives by what the weights lead to, times one another: much smaller than the derivatives.
+    products = np.zeros((first.shape[1], first.shape[1]))
+    for start in range(0, len(units), step):
+        z, gates = affine(units[start : start + step], layers[0]), []
+        for layer in later:
+            gates.append(z > 0)
+            z = affine(np.maximum(z, np.float32(0)), layer)
+        probabilities = softmax(z, axis=1)
+        local = probabilities[:, :, None] * np.eye(classes, dtype=z.dtype)[None]
+        local -= probabilities[:, :, None] * probabilities[:, None, :]
+        for (kernel, _), gate in zip(reversed(later), reversed(gates), strict=True):
+            local = (local @ kernel.T) * gate[:, None, :]
+        flat = local.reshape(-1, local.shape[2])
+        products += flat.T @ flat
+    weights = first.astype(np.float64)
+    total = np.einsum("uh,uh->u", weights @ products, weights)
+    return np.sqrt(np.maximum(total, 0) / (len(units) * classes))
 
 
 def unit_moments(

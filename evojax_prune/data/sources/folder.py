@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -68,6 +69,20 @@ class ImageFolder(Source):
         }
         version = hashlib.sha256("".join(sorted(identity.values())).encode()).hexdigest()[:12]
         return ImageDataset(root.resolve().name, version, listing.classes, splits, skipped)
+
+    def images(
+        self,
+        dataset: str,
+        options: LoadOptions,
+        split: str,
+        rows: Sequence[int],
+        paths: Sequence[str] | None,
+    ) -> list[np.ndarray]:
+        """Of the paths that were noted, so that no other file is looked at."""
+        if paths is None:
+            return super().images(dataset, options, split, rows, paths)
+        root = Path(dataset).expanduser()
+        return [_decode_named(root, paths[row]) for row in rows]
 
 
 def _identities(listing: Listing, skip_unreadable: bool) -> dict[str, str]:

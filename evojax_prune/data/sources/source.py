@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
+
+import numpy as np
 
 from evojax_prune.data.images import ImageDataset
 from evojax_prune.data.table import FeatureTable
@@ -71,6 +74,34 @@ class Source(Protocol):
             UserError: as :meth:`load`, as far as it shows without decoding.
         """
         return None
+
+    def images(
+        self,
+        dataset: str,
+        options: LoadOptions,
+        split: str,
+        rows: Sequence[int],
+        paths: Sequence[str] | None,
+    ) -> list[np.ndarray]:
+        """A few images of a data set that was loaded before, for a report to show.
+
+        Args:
+            dataset: as for :meth:`load`.
+            options: as for :meth:`load`.
+            split: which given split.
+            rows: numbers of its rows, in the order of :meth:`load`.
+            paths: path of each of its rows, as ``ImageSplit.paths``; None without.
+
+        Returns:
+            ``uint8 [h, w, 3]`` of each.
+
+        Raises:
+            UserError: an image cannot be read.
+        """
+        loaded = self.load(dataset, options)
+        if not isinstance(loaded, ImageDataset):
+            raise TypeError(f"{self.title} gives features, of which there are no images")
+        return loaded.splits[split].pick(rows)
 
     def display_name(self, dataset: str) -> str | None:
         """What to call the data set in tables; None for the name it was loaded with."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -45,13 +46,7 @@ class NamedDataset(Source):
         """The images, downloaded and prepared first where they are not on disk."""
         prepared = _on_disk(dataset, options.data_dir)
         prepared = prepared or prepare(dataset, options.data_dir, options.download)
-        try:
-            builder = import_tfds().builder_from_directory(prepared.folder)
-        except Exception as error:  # whatever its metadata make TensorFlow Datasets raise
-            raise UserError(
-                f"TensorFlow Datasets cannot open {prepared.folder} ({error}): delete the folder"
-                " and prepare the data set again"
-            ) from error
+        builder = _builder(prepared)
         keys = find_keys(builder)
         classes = tuple(builder.info.features[keys.label].names)
         describe(prepared.given, [s["name"] for s in prepared.info["splits"]], prepared.name)
@@ -60,6 +55,33 @@ class NamedDataset(Source):
             for split, parts in prepared.given.items()
         }
         return ImageDataset(prepared.name, prepared.version, classes, splits)
+
+    def images(
+        self,
+        dataset: str,
+        options: LoadOptions,
+        split: str,
+        rows: Sequence[int],
+        paths: Sequence[str] | None,
+    ) -> list[np.ndarray]:
+        """Of their records alone, where the format can tell where they begin."""
+        prepared = _on_disk(dataset, options.data_dir)
+        if prepared is None:
+            raise UserError(f"{dataset} is no longer where it was prepared")
+        builder = _builder(prepared)
+        records = _Records(builder, prepared, prepared.given[split], find_keys(builder))
+        found = dict(zip(sorted(set(rows)), records.items(set(rows)), strict=True))
+        return [_decode(found[row]) for row in rows]
+
+
+def _builder(prepared: Prepared) -> Any:
+    try:
+        return import_tfds().builder_from_directory(prepared.folder)
+    except Exception as error:  # whatever its metadata make TensorFlow Datasets raise
+        raise UserError(
+            f"TensorFlow Datasets cannot open {prepared.folder} ({error}): delete the folder and"
+            " prepare the data set again"
+        ) from error
 
 
 def _on_disk(dataset: str, data_dir: Path | None) -> Prepared | None:
@@ -81,23 +103,37 @@ class _Records:
     keys: Keys
 
     def __iter__(self) -> Iterator[tuple[str, bytes]]:
-        for i, (part, example) in enumerate(self.examples()):
+        return self.items()
+
+    def items(self, wanted: Set[int] | None = None) -> Iterator[tuple[str, bytes]]:
+        """Place and bytes of each image, or of those in some rows."""
+        numbers = itertools.count() if wanted is None else sorted(wanted)
+        for i, (part, example) in zip(numbers, self.examples(wanted), strict=False):
             yield f"image {i} of {self.prepared.name} {part}", example[self.keys.image]
 
-    def examples(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Part and content of each record as TensorFlow Datasets decodes it, images encoded."""
+    def examples(self, wanted: Set[int] | None = None) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Part and content of each record as TensorFlow Datasets decodes it, images encoded.
+
+        Args:
+            wanted: numbers of the rows to read; all if None.
+        """
         decoders = {self.keys.image: import_tfds().decode.SkipDecoding()}
+        first = 0  # number of the part's first row
         try:
             for part in self.parts:
                 if self.prepared.file_format == "tfrecord":
                     features = self.builder.info.features
                     for record in _tfrecords(self.prepared.shards(part)):
-                        yield part, features.deserialize_example_np(record, decoders=decoders)
+                        if wanted is None or first in wanted:
+                            yield part, features.deserialize_example_np(record, decoders=decoders)
+                        first += 1
                 else:
                     source = self.builder.as_data_source(part, decoders=decoders)
-                    for start in range(0, len(source), _CHUNK):
-                        rows = range(start, min(start + _CHUNK, len(source)))
-                        yield from ((part, row) for row in source.__getitems__(list(rows)))
+                    rows = [i for i in range(len(source)) if wanted is None or first + i in wanted]
+                    for start in range(0, len(rows), _CHUNK):
+                        chunk = source.__getitems__(rows[start : start + _CHUNK])
+                        yield from ((part, row) for row in chunk)
+                    first += len(source)
         except (OSError, ValueError, RuntimeError, LookupError, NotImplementedError) as error:
             raise UserError(
                 f"the records of {self.prepared.folder} cannot be read ({error}): delete the folder"

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 
 from evojax_prune.core.errors import UserError
-from evojax_prune.core.splits import FeatureSplits, Split
+from evojax_prune.core.splits import FeatureSplits, Rows, Split
 from evojax_prune.data.splitting import stratify
 from evojax_prune.data.splitting.copies import warn_of_copies
 from evojax_prune.data.splitting.counts import check_class_counts
@@ -50,15 +50,18 @@ class _Rows:
 
     x: np.ndarray
     y: np.ndarray
-    groups: np.ndarray | None
+    rows: Rows
 
-    def take(self, rows: np.ndarray) -> _Rows:
-        groups = None if self.groups is None else self.groups[rows]
-        return _Rows(self.x[rows], self.y[rows], groups)
+    @property
+    def groups(self) -> np.ndarray | None:
+        return self.rows.groups
+
+    def take(self, places: np.ndarray) -> _Rows:
+        return _Rows(self.x[places], self.y[places], self.rows.take(places))
 
     @property
     def split(self) -> Split:
-        return Split(self.x, self.y)
+        return Split(self.x, self.y, self.rows)
 
 
 def make_splits(
@@ -154,8 +157,8 @@ def _train_and_test(
     allow_group_overlap: bool,
 ) -> tuple[_Rows, _Rows]:
     rows = {
-        name: _Rows(table.x[name], table.y[name], table.groups[name] if table.groups else None)
-        for name in table.x
+        name: _Rows(x, table.y[name], Rows(table.given(name), np.arange(len(x))))
+        for name, x in table.x.items()
     }
     if "test" in rows:
         if test_fraction is not None:
