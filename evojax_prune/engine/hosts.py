@@ -20,7 +20,6 @@ from collections.abc import Callable, Iterator
 from typing import Any, NoReturn, TypeVar
 
 import jax
-import numpy as np
 
 from evojax_prune.core.errors import HostLostError, UserError
 from evojax_prune.core.splits import FeatureSplits
@@ -30,6 +29,9 @@ Value = TypeVar("Value")
 
 HEARTBEAT_SECONDS = 30
 """A host that has not been heard of for so long is lost."""
+
+PART_BYTES = 2**20
+"""Most bytes that the coordination service is sent at a time."""
 
 BY_HAND = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
 """Variables that say who takes part, where no cluster does: host:port, count, place."""
@@ -133,29 +135,21 @@ def gather(mine: dict[Key, Value]) -> dict[Key, Value]:
 def exchange(message: Any) -> list[Any]:
     """Every host's message, in the hosts' order; of those that have none, None.
 
-    Only this program's own processes take part.
+    Only this program's own processes take part. Messages go by JAX's coordination service and not
+    by the devices, whose collectives may wait for ever for a host that is lost.
 
     Raises:
         UserError: another host failed.
         HostLostError: another host is gone.
     """
-    from jax.experimental import multihost_utils
-
     _meet()
-    payload = b"" if message is None else pickle.dumps(message)
-    sizes = multihost_utils.process_allgather(np.asarray([len(payload)], np.int32)).reshape(-1)
-    # of few lengths, as every length is a program of its own
-    padded = np.zeros(1 << int(sizes.max()).bit_length(), np.uint8)
-    padded[: len(payload)] = np.frombuffer(payload, np.uint8)
-    if np.count_nonzero(sizes) == 1:
-        sent = multihost_utils.broadcast_one_to_all(padded, is_source=bool(payload))
-        rows = [sent] * len(sizes)
-    else:
-        rows = multihost_utils.process_allgather(padded).reshape(len(sizes), -1)
-    messages = [
-        pickle.loads(row[:size].tobytes()) if size else None
-        for row, size in zip(rows, sizes, strict=True)
-    ]
+    _team.post(pickle.dumps(message))
+    try:
+        messages = [pickle.loads(_team.read(host)) for host in range(jax.process_count())]
+    except jax.errors.JaxRuntimeError:
+        if missing := _missing():
+            _lost(missing)
+        raise
     for host, each in enumerate(messages):
         if isinstance(each, _Farewell):
             _team.over = True
@@ -177,12 +171,33 @@ class _Farewell:
 
 
 class _Team:
-    """What this process knows of the others."""
+    """What this process knows of the others, and its messages to them."""
 
     def __init__(self) -> None:
         self.leads = self.over = False
         self._sent: dict[int, tuple[weakref.ref[FeatureSplits], int]] = {}
-        self._tokens = 0
+        self._tokens = self._turn = 0
+        self._posted: list[list[str]] = []
+
+    def post(self, message: bytes) -> None:
+        """Shows a message to all; those of two turns ago have been read by all, and go."""
+        client, self._turn = _service(), self._turn + 1
+        name = f"evojax_prune/{self._turn}/{jax.process_index()}"
+        parts = [message[i : i + PART_BYTES] for i in range(0, len(message), PART_BYTES)]
+        client.key_value_set(name, str(len(parts)))
+        for i, part in enumerate(parts):
+            client.key_value_set_bytes(f"{name}/{i}", part)
+        self._posted.append([name, *(f"{name}/{i}" for i in range(len(parts)))])
+        if len(self._posted) > 2:
+            for old in self._posted.pop(0):
+                client.key_value_delete(old)
+
+    def read(self, host: int) -> bytes:
+        """A host's message of this turn."""
+        client, wait = _service(), 2000 * HEARTBEAT_SECONDS
+        name = f"evojax_prune/{self._turn}/{host}"
+        parts = range(int(client.blocking_key_value_get(name, wait)))
+        return b"".join(client.blocking_key_value_get_bytes(f"{name}/{i}", wait) for i in parts)
 
     def knows(self, splits: FeatureSplits) -> bool:
         """Whether the others have them already."""
@@ -205,6 +220,13 @@ class _Team:
 _team = _Team()
 
 
+def _service() -> Any:
+    """JAX's coordination service, by the way that ``jax.experimental.multihost_utils`` takes."""
+    from jax._src.distributed import global_state
+
+    return global_state.client
+
+
 def _meet() -> None:
     """Waits until every host is here.
 
@@ -220,7 +242,6 @@ def _meet() -> None:
             missing = answer.get(timeout=0.2)
             break
     if missing:
-        _team.over = True
         _lost(missing)
 
 
@@ -236,6 +257,7 @@ def _missing() -> set[int]:
 
 
 def _lost(missing: set[int]) -> NoReturn:
+    _team.over = True
     named = ", ".join(map(str, sorted(missing)))
     raise HostLostError(
         f"host {named} of {jax.process_count()} is gone (it failed, was stopped, or cannot be"
