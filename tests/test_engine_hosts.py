@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 from engine_cases import make_head, make_masks, make_splits
 
 from evojax_prune.core.protocol import Protocol
@@ -36,6 +37,7 @@ json.dump([fits.loss.tolist(), fits.accuracy["test"].tolist()], open(out, "w"))
 """
 
 
+@pytest.mark.slow
 def test_two_processes_equal_one(tmp_path, monkeypatch):
     monkeypatch.setattr(path, "BLOCKS", (1,))
     with socket.socket() as free:

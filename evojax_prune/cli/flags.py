@@ -19,6 +19,7 @@ from typing import Annotated, Any, TypeVar
 import tyro
 from pydantic.fields import FieldInfo
 
+from evojax_prune.cli import distributed
 from evojax_prune.cli.plugins import load_plugins
 from evojax_prune.core.errors import UserError, shortened
 from evojax_prune.core.options import PROGRAM, suggestion
@@ -153,7 +154,7 @@ def _changed(parsed: Any, under: dict[str, Any]) -> dict[str, Any]:
     return {
         name: value
         for name, value in values.items()
-        if name != "config"
+        if name not in ("config", "distributed")
         and value is not None
         and not (isinstance(value, bool) and value == bool(under[name]))
     }
@@ -180,6 +181,8 @@ def _groups(under: dict[str, Any]) -> list[_Group]:
         flags = [_flag(n, n, f, under[n]) for n, f in own.items() if n not in nested]
         if options is config.SourceOptions:
             flags.append(_CONFIG_FLAG)
+        if options is config.TrainingOptions:
+            flags.append(_DISTRIBUTED_FLAG)
         if flags:
             title = options.__name__.removesuffix("Options").lower()
             groups.append(_Group(title, None, _group_class(title, options.__doc__, flags)))
@@ -204,6 +207,14 @@ _CONFIG_FLAG = (
     ],
     dataclasses.field(default=None),
 )
+
+
+_DISTRIBUTED_FLAG = (
+    "distributed",
+    Annotated[bool, tyro.conf.arg(name="distributed", prefix_name=False, help=distributed.HELP)],
+    dataclasses.field(default=False),
+)
+"""Decides where a run trains and nothing that it finds, so it is no setting: see ``cli.main``."""
 
 
 def _group_class(name: str, description: str | None, flags: list[Any]) -> type:
@@ -266,7 +277,7 @@ def _metavar(field: FieldInfo) -> str:
 
 
 def _flag_names() -> list[str]:
-    names = ["--config"]
+    names = ["--config", distributed.FLAG]
     for name, field in RunConfig.model_fields.items():
         nested = nested_fields(field)
         inner = f".{{{','.join(map(_dashed, nested))}}}" if nested else ""

@@ -15,9 +15,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from evojax_prune.cli import commands, flags
+from evojax_prune.cli import commands, distributed, flags
 from evojax_prune.cli.signals import exit_status, stoppable
-from evojax_prune.core.errors import UserError, one_line
+from evojax_prune.core.errors import HostLostError, UserError, one_line
 from evojax_prune.run.config import RunConfig
 from evojax_prune.run.store import PartialFolder
 
@@ -32,7 +32,8 @@ def main(args: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status.
 
     0: done. 1: predicted, but some images could not be read. 2: the input is at fault, one sentence
-    on standard error says how. 128 + n: stopped by signal n, which is 130 for Ctrl-C.
+    on standard error says how. 3: another host of a distributed run is gone. 128 + n: stopped by
+    signal n, which is 130 for Ctrl-C.
     """
     words = list(sys.argv[1:] if args is None else args)
     if not sys.warnoptions:
@@ -41,7 +42,14 @@ def main(args: Sequence[str] | None = None) -> int:
         with stoppable():
             if words and words[0] in commands.COMMANDS:
                 return commands.run(words)
-            run(flags.parse(words))
+            config = flags.parse(words)
+            if distributed.asked(words):
+                distributed.led(lambda: run(config))
+            else:
+                run(config)
+    except HostLostError as error:
+        print(f"stopped: {error}", file=sys.stderr)
+        return 3
     except UserError as error:
         print(f"error: {one_line(str(error))}", file=sys.stderr)
         return 2

@@ -9,6 +9,10 @@ class UserError(Exception):
     """
 
 
+class HostLostError(UserError):
+    """A host of a distributed run is gone; what was done so far stays, to be gone on from."""
+
+
 def one_line(text: str) -> str:
     """Text as one line without control characters, which names of files may hold."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

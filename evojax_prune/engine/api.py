@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import dataclasses
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -10,7 +11,7 @@ from typing import Any
 
 import jax
 
-from evojax_prune.core.compaction import active_parts
+from evojax_prune.core.compaction import Active, active_parts
 from evojax_prune.core.errors import UserError
 from evojax_prune.core.head import HeadSpec, Params
 from evojax_prune.core.masks import Masks
@@ -19,10 +20,16 @@ from evojax_prune.core.splits import FeatureSplits
 from evojax_prune.engine import hosts
 from evojax_prune.engine.cache import FoldCache
 from evojax_prune.engine.compilation import compiled_so_far
-from evojax_prune.engine.fits import EngineReport, Fits, mean_over_folds, population_fits
-from evojax_prune.engine.fold import SPLITS
+from evojax_prune.engine.fits import (
+    EngineReport,
+    Fits,
+    MemberFit,
+    mean_over_folds,
+    population_fits,
+)
+from evojax_prune.engine.fold import SPLITS, Fold
 from evojax_prune.engine.paths import Key, Population
-from evojax_prune.engine.plan import plan
+from evojax_prune.engine.plan import PATHS, plan
 from evojax_prune.engine.workers import core_count
 
 log = logging.getLogger(__name__)
@@ -90,10 +97,10 @@ def fit_population(
         f"{count} by {name}" for name, count in counts.items()
     )
     log.info("%s", reason)
-    population = Population(
-        prepared, actives, forms, protocol, evaluate, return_params, member_batch, progress
-    )
-    fits = hosts.gather(path.train(population, hosts.own_rows(len(masks))))
+    how = (protocol, evaluate, return_params, member_batch, path.name, forms)
+    job = Job(masks, folds, head, seed, params, *how)
+    hosts.announce(job)
+    fits = job.train(prepared, actives, progress)
     after = compiled_so_far()
     compile_seconds = after.seconds - before.seconds
     report = EngineReport(
@@ -112,6 +119,54 @@ def fit_population(
         for fold in range(len(folds))
     ]
     return by_fold[0] if isinstance(splits, FeatureSplits) else mean_over_folds(by_fold, report)
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """A population that several hosts train together; see :func:`fit_population`.
+
+    Attributes:
+        path: name of the path that the leading host planned.
+        forms: its form for every member.
+    """
+
+    masks: Masks
+    splits: Sequence[FeatureSplits]
+    head: HeadSpec
+    seed: int
+    params: Params | None
+    protocol: Protocol
+    evaluate: tuple[str, ...]
+    return_params: bool
+    member_batch: int | None
+    path: str
+    forms: Sequence[Any]
+
+    def train(
+        self,
+        folds: Sequence[Fold],
+        actives: Sequence[Active],
+        progress: Callable[[int], None] | None = None,
+    ) -> dict[Key, MemberFit]:
+        """Trains this host's share; returns all hosts' fits."""
+        population = Population(
+            folds,
+            actives,
+            self.forms,
+            self.protocol,
+            self.evaluate,
+            self.return_params,
+            self.member_batch,
+            progress,
+        )
+        rows = hosts.own_rows(len(actives))
+        return hosts.gather(PATHS[self.path].train(population, rows))
+
+
+def train_share(job: Job) -> None:
+    """Trains this host's share of what another host leads: see :func:`hosts.serve`."""
+    folds = FOLDS.folds(job.splits, job.head, job.seed, job.params)
+    job.train(folds, [active_parts(job.masks, row) for row in range(len(job.masks))])
 
 
 def _check(

@@ -125,4 +125,4 @@ def gram_fits(fold: Fold, active: Active) -> bool:
     """Whether the Gram matrices of all cores' members take at most a quarter of free memory."""
     own = active.widths[0] < fold.head.features
     grams = core_count() if own else 1
-    return grams * 4 * fold.rows**2 <= free_bytes(jax.devices()[0]) / 4
+    return grams * 4 * fold.rows**2 <= free_bytes(jax.local_devices()[0]) / 4

@@ -14,7 +14,7 @@ from typing import Self
 
 import filelock
 
-from evojax_prune.core.errors import UserError
+from evojax_prune.core.errors import HostLostError, UserError
 from evojax_prune.core.files import make_folder, os_errors, os_sentence, remove_folder, write_file
 
 MARK = "result.json"
@@ -108,7 +108,8 @@ class PartialFolder:
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         """Let go of it. What is in it stays, to be continued, unless the input was at fault."""
         self._lock.release()
-        if isinstance(error, UserError) and self._made and not self._kept:
+        at_fault = isinstance(error, UserError) and not isinstance(error, HostLostError)
+        if at_fault and self._made and not self._kept:
             remove_folder(self.path)
 
     def keep(self) -> None:

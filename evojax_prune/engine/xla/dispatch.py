@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 import jax
 
+from evojax_prune.engine import hosts
 from evojax_prune.engine.cost import Cost
 from evojax_prune.engine.fits import MemberFit
 from evojax_prune.engine.machine import CPU_CORE, Machine, measure
@@ -39,7 +40,7 @@ class ProgramForm:
     @property
     def machine(self) -> Machine:
         """What it runs on."""
-        return measure(jax.devices()[0]) if self.side_by_side else CPU_CORE
+        return measure(jax.local_devices()[0]) if self.side_by_side else CPU_CORE
 
 
 def placements(wanted: frozenset[str]) -> list[bool]:
@@ -55,17 +56,19 @@ def train_programs(
 
     Args:
         population: what is trained.
-        rows: the members.
+        rows: those of them that this host trains one by one; of those that train side by side, it
+            trains its share of every group.
         cost: the path's, by which workers take the costliest members first.
     """
-    together = [row for row in rows if population.forms[row].side_by_side]
+    together = [row for row, form in enumerate(population.forms) if form.side_by_side]
     apart = [row for row in rows if not population.forms[row].side_by_side]
     fits: dict[Key, MemberFit] = {}
     if apart:
         fits |= _by_workers(population, apart, cost)
     if together:
         for group in groups_of(population, together, joint=True):
-            trained = train_on_devices(group, population)
+            share = group.of_members(hosts.own_share(len(group.rows)))
+            trained = train_on_devices(share, population)
             if population.progress is not None:
                 population.progress(len(trained))
             fits |= trained

@@ -45,7 +45,7 @@ def train_on_devices(group: Group, population: Population) -> dict[Key, MemberFi
     waiting = list(range(len(group.rows)))
     while waiting:
         portion = len(waiting)
-        if capacity(portion, len(population.actives), len(devices)) > fit:
+        if capacity(portion, _most(population), len(devices)) > fit:
             portion = min(portion, largest_size(fit, len(devices)))
         now = waiting[:portion]
         try:
@@ -67,7 +67,7 @@ def train_on_devices(group: Group, population: Population) -> dict[Key, MemberFi
 
 def _train(group: Group, population: Population, devices: list[jax.Device]) -> dict[Key, MemberFit]:
     mesh = Mesh(np.asarray(devices), ("members",))
-    most = max(len(group.rows), min(len(population.actives), population.member_batch or 2**30))
+    most = max(len(group.rows), min(_most(population), population.member_batch or 2**30))
 
     def place(tree: Any, axis: int | None) -> Any:
         spec = PartitionSpec() if axis is None else PartitionSpec(*[None] * axis, "members")
@@ -85,6 +85,11 @@ def _train(group: Group, population: Population, devices: list[jax.Device]) -> d
         epochs_per_call=min(EPOCHS_PER_CALL, population.protocol.epochs),
         place=place,
     )
+
+
+def _most(population: Population) -> int:
+    """Members of the largest share that a host can have."""
+    return -(-len(population.actives) // jax.process_count())
 
 
 def capacity(members: int, most: int, devices: int) -> int:
