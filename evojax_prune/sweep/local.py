@@ -18,6 +18,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Self
 
+from evojax_prune.core.errors import UserError
 from evojax_prune.sweep import worker
 from evojax_prune.sweep.plan import Task
 from evojax_prune.sweep.worker import Ended
@@ -51,6 +52,18 @@ class LocalExecutor:
         for lane in self._lanes:
             lane.stop()
         self._lanes = []
+
+    def prepare(self, tasks: Sequence[Task]) -> None:
+        """Extract features on all cores, one data set after the other.
+
+        Raises:
+            UserError: the images cannot be used.
+        """
+        lane = _Lane(machine_cores(), 0 if accelerators() else None, self._setup)
+        self._lanes = [lane]
+        for task in {task.data: task for task in tasks}.values():
+            lane.call(worker.extract, task)
+        self.__exit__()
 
     def run(self, tasks: Sequence[Task]) -> Iterator[tuple[Task, Ended] | None]:
         """Do the runs; gives each as it ends, and None about once a second."""
@@ -110,15 +123,32 @@ class _Lane:
         self._due = 0.0
         self._late = False
 
+    def call(self, work: Callable[[Task], object], task: Task) -> None:
+        """Wait for something that is no run.
+
+        Raises:
+            UserError: the process died.
+        """
+        try:
+            self._open().submit(work, task).result()
+        except BrokenProcessPool:
+            raise UserError(
+                f"the features of {task.config.dataset} could not be extracted: the process was "
+                "killed, perhaps for want of memory"
+            ) from None
+
     def start(self, task: Task) -> Future[Ended]:
         """Begin a run."""
+        self._due = time.monotonic() + (task.timeout or 0.0) + GRACE
+        self._late = False
+        return self._open().submit(worker.work, task)
+
+    def _open(self) -> ProcessPoolExecutor:
         if self._pool is None:
             context = multiprocessing.get_context("spawn")
             self._pool = ProcessPoolExecutor(1, context, self._begin)
             self._process = self._pool.submit(os.getpid)
-        self._due = time.monotonic() + (task.timeout or 0.0) + GRACE
-        self._late = False
-        return self._pool.submit(worker.work, task)
+        return self._pool
 
     def check(self, task: Task) -> None:
         """Kill the process where it did not end itself in time."""

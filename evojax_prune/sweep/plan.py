@@ -130,7 +130,8 @@ def make_plan(
     if mistakes:
         raise MistakesError(mistakes)
     if not by:
-        by = tuple(name for name in columns if name != "seed") or tuple(columns)
+        several = [name for axis in axes if len(axis.labels) > 1 for name in axis.names]
+        by = tuple(n for n in several if n != "seed") or tuple(columns[:1]) or ("dataset",)
     folder = folder.absolute()
     tasks = [
         _task(point, config, known[data_key(config)], folder, timeout or sweep.timeout)

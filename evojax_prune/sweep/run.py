@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -13,7 +14,9 @@ import filelock
 
 from evojax_prune.core.errors import UserError
 from evojax_prune.core.files import make_folder, os_errors, write_file
-from evojax_prune.methods.observer import Observer
+from evojax_prune.methods.observer import Observer, Stage
+from evojax_prune.run.store import MARK
+from evojax_prune.sweep.estimate import IMAGES, correction
 from evojax_prune.sweep.plan import FOLDER, LOGS, Plan, Task, tidy
 from evojax_prune.sweep.worker import Ended
 
@@ -28,6 +31,13 @@ LOCK = ".lock"
 
 class Executor(AbstractContextManager[Any], Protocol):
     """Where runs are done; leaving the context stops those that are going on."""
+
+    def prepare(self, tasks: Sequence[Task]) -> None:
+        """Whatever is better done once, before the runs.
+
+        Raises:
+            UserError: it cannot be done.
+        """
 
     def run(self, tasks: Sequence[Task]) -> Iterator[tuple[Task, Ended] | None]:
         """Do every run; gives each as it ends, and None now and then."""
@@ -96,42 +106,81 @@ def _check_folder(folder: Path) -> None:
 def _run(plan: Plan, executor: Executor, observer: Observer) -> Outcome:
     waiting = [task for task in plan.tasks if not task.finished]
     skipped = len(plan.tasks) - len(waiting)
-    failed: dict[str, Ended] = {}
-    attempts: collections.Counter[str] = collections.Counter()
-    done = skipped
-    with observer.stage("sweep", len(plan.tasks), "runs") as shown, executor:
-        shown.reach(done, "", skipped=True)
-        while waiting:
-            again: list[Task] = []
-            begun = 0
-            for news in executor.run(waiting):
-                if news is not None:
-                    task, ended = news
-                    if ended.status != "not started":
-                        begun += 1
-                        attempts[task.name] += 1
-                    if ended.status == "done":
-                        failed.pop(task.name, None)
-                        done += 1
-                    else:
-                        failed[task.name] = ended
-                        if _once_more(ended, attempts[task.name]):
-                            again.append(task)
-                        else:
-                            observer.note(f"{task.name} {ended.status}: {ended.sentence}")
-                shown.reach(done, _detail(failed, again))
-            waiting = again if begun else []
+    with executor:
+        if plan.images:
+            executor.prepare(waiting)
+        with observer.stage("sweep", len(plan.tasks), "runs") as shown:
+            shown.reach(skipped, "", skipped=True)
+            book = _Book(skipped, observer, shown)
+            while waiting:
+                book.begun = 0
+                for news in executor.run(waiting):
+                    book.enter(news)
+                waiting = book.again if book.begun else []
+                book.again = []
     for task in plan.tasks:
         tidy(task)
-    return Outcome(plan, skipped, failed, dict(attempts))
+    return Outcome(plan, skipped, book.failed, dict(book.attempts))
 
 
-def _once_more(ended: Ended, attempts: int) -> bool:
-    """Whether a run is begun again; one that took too long would do so again."""
-    return ended.status != "timed out" and attempts < ATTEMPTS
+class _Book:
+    """Keeps count of what became of the runs.
+
+    Attributes:
+        failed: how each run ended that is not finished, by name.
+        again: runs that are to be tried once more.
+        attempts: times that each run was begun, by name.
+        begun: runs that were begun in this round.
+    """
+
+    def __init__(self, skipped: int, observer: Observer, shown: Stage):
+        self.failed: dict[str, Ended] = {}
+        self.again: list[Task] = []
+        self.attempts: collections.Counter[str] = collections.Counter()
+        self.begun = 0
+        self._done, self._observer, self._shown = skipped, observer, shown
+
+    def enter(self, news: tuple[Task, Ended] | None) -> None:
+        """A run has ended; None only lets the clock go on."""
+        if news is not None:
+            self._ended(*news)
+        lost = len(self.failed) - len(self.again)
+        words = [f"{lost} failed"] if lost else []
+        words += [f"{len(self.again)} to be tried again"] if self.again else []
+        self._shown.reach(self._done, ", ".join(words))
+
+    def _ended(self, task: Task, ended: Ended) -> None:
+        if ended.status != "not started":
+            self.begun += 1
+            self.attempts[task.name] += 1
+        if ended.status == "done":
+            self.failed.pop(task.name, None)
+            self._done += 1
+            return
+        self.failed[task.name] = ended
+        # One that took too long would do so again.
+        if ended.status != "timed out" and self.attempts[task.name] < ATTEMPTS:
+            self.again.append(task)
+        else:
+            self._observer.note(f"{task.name} {ended.status}: {ended.sentence}")
 
 
-def _detail(failed: dict[str, Ended], again: list[Task]) -> str:
-    lost = len(failed) - len(again)
-    words = [f"{lost} failed"] if lost else []
-    return ", ".join([*words, *([f"{len(again)} to be tried again"] if again else [])])
+def seconds_left(plan: Plan, workers: int) -> float:
+    """Seconds that the unfinished runs will take, by estimate and by what finished ones took."""
+    took = [
+        (
+            json.loads((task.folder / MARK).read_text(encoding="utf-8"))["wall_seconds"],
+            task.expected,
+        )
+        for task in plan.tasks
+        if task.finished
+    ]
+    left = [task.expected for task in plan.tasks if not task.finished]
+    if not left:
+        return 0.0
+    return sum(left) / workers * correction(took) + plan.images / (IMAGES * workers)
+
+
+def _seconds(task: Task) -> float:
+    """That a finished run took."""
+    return float(json.loads((task.folder / MARK).read_text(encoding="utf-8"))["wall_seconds"])

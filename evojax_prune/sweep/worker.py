@@ -78,6 +78,20 @@ def prepare(setup: Callable[[], object], cores: int | None = None) -> None:
     setup()
 
 
+def extract(task: Task) -> None:
+    """Put the features of a run's data sets into the cache, with progress bars.
+
+    Raises:
+        UserError: the data cannot be used.
+    """
+    from evojax_prune.methods.observer import Observer
+    from evojax_prune.run.data import load_data
+
+    for dataset in (task.config.dataset, task.config.ood):
+        if dataset is not None:
+            load_data(task.config, dataset, Observer())
+
+
 def work(task: Task) -> Ended:
     """Do a run, unless it is finished; nothing that goes wrong in it is raised."""
     started = time.monotonic()
