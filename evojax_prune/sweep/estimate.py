@@ -16,8 +16,11 @@ GEMM = 110e9
 STEP = 20e-6
 """Seconds that a step of a head's training costs besides."""
 
-APART = 1.0
+APART = 1.5
 """Seconds for pictures, files and what else is not training."""
+
+STARTUP = 5.0
+"""Seconds until the first run has begun."""
 
 IMAGES = 25.0
 """Images that a core turns into features in a second."""

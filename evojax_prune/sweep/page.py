@@ -165,7 +165,7 @@ def draw(path: Path, plan: Plan, rows: Sequence[Row]) -> None:
     columns = min(4, len(names))
     lines = -(-len(names) // columns)
     figure = new_figure(3.4 * columns + 1.2, 2.9 * lines + 0.6)
-    grid = figure.subplots(lines, columns, squeeze=False, sharey=False).ravel()
+    grid = figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=True).ravel()
     colours: dict[str, str] = {}
     for axes, name in zip(grid, names, strict=False):
         _panel(axes, plan, panels[name], colours)
@@ -195,12 +195,16 @@ def _panel(axes: Axes, plan: Plan, rows: Sequence[Row], colours: dict[str, str])
             markersize=5,
             label=None if label in seen else label,
         )
-        axes.axhline(row["dense_test_accuracy"], color="0.3", linestyle="--", linewidth=0.6)
         seen.add(label)
+    dense = sum(row["dense_test_accuracy"] for row in rows) / len(rows)
+    axes.axhline(dense, color="0.3", linestyle="--", linewidth=0.8)
     axes.set_xscale("log")
+    axes.xaxis.set_major_formatter("{x:,.0f}")
+    axes.xaxis.set_minor_formatter("")
     axes.tick_params(labelsize="x-small")
     axes.grid(alpha=0.3)
-    axes.legend(fontsize="x-small", loc="lower right")
+    title = ", ".join(plan.by[1:]) or None
+    axes.legend(fontsize="x-small", title_fontsize="x-small", title=title, loc="lower right")
 
 
 def _finalists(plan: Plan, row: Row) -> list[tuple[float, float]]:

@@ -16,7 +16,7 @@ from evojax_prune.core.errors import UserError
 from evojax_prune.core.files import make_folder, os_errors, write_file
 from evojax_prune.methods.observer import Observer, Stage
 from evojax_prune.run.store import MARK
-from evojax_prune.sweep.estimate import IMAGES, correction
+from evojax_prune.sweep.estimate import IMAGES, STARTUP, correction
 from evojax_prune.sweep.plan import FOLDER, LOGS, Plan, Task, tidy
 from evojax_prune.sweep.worker import Ended
 
@@ -178,7 +178,7 @@ def seconds_left(plan: Plan, workers: int) -> float:
     left = [task.expected for task in plan.tasks if not task.finished]
     if not left:
         return 0.0
-    return sum(left) / workers * correction(took) + plan.images / (IMAGES * workers)
+    return STARTUP + sum(left) / workers * correction(took) + plan.images / (IMAGES * workers)
 
 
 def _seconds(task: Task) -> float:
