@@ -201,7 +201,7 @@ def _announcement(plan: Plan, workers: int | None) -> str:
 
     left = sum(not task.finished for task in plan.tasks)
     workers = workers or len(machine_cores())
-    said = f"{plan.title}: {len(plan.tasks)} runs"
+    said = f"{plan.title}: {len(plan.tasks)} run{'s' * (len(plan.tasks) > 1)}"
     if left < len(plan.tasks):
         said += f", {len(plan.tasks) - left} of them finished"
     if left:

@@ -237,8 +237,8 @@ def _wrong_lists(sweep: SweepFile) -> Iterator[str]:
                 yield f"{name} in grid has {shortened(twice)} twice: give each value once"
         lengths = {name: len(values) for name, values in group.items()}
         if where != "grid" and len(set(lengths.values())) > 1:
-            told = ", ".join(f"{name} has {count}" for name, count in lengths.items())
-            yield f"the lists of {where} are unequal ({told} values): give each as many as another"
+            told = ", ".join(f"{name} {count}" for name, count in lengths.items())
+            yield f"the lists of {where} have unequal lengths ({told}): make them equally long"
     for axis, places in sweep.variants.items():
         if not re.fullmatch(r"\w[\w.-]{0,40}", axis):
             yield f"variants has {shortened(repr(axis))}, expected a name of letters, digits, _ - ."

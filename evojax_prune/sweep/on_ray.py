@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import socket
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Self
 
@@ -64,6 +65,7 @@ class RayExecutor:
             UserError: there is none at the address.
         """
         if not self._ray.is_initialized():
+            _check_address(self._address)
             try:
                 self._ray.init(self._address, log_to_driver=False, logging_level=logging.ERROR)
             except ConnectionError as error:
@@ -123,6 +125,21 @@ class RayExecutor:
                 f"no node of the Ray cluster has what a run needs, {told}: lower --cpus, --gpus or "
                 "--tpus"
             )
+
+
+def _check_address(address: str | None) -> None:
+    """Ask at an address whether somebody is there: Ray itself would wait for minutes.
+
+    Raises:
+        UserError: nobody is.
+    """
+    host, colon, port = (address or "").removeprefix("ray://").rpartition(":")
+    if not (colon and port.isdecimal()):
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+    except (OSError, OverflowError) as error:
+        raise UserError(f"no Ray cluster answers at {address}: {error}") from None
 
 
 _ready = False

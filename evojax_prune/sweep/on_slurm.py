@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -42,7 +43,7 @@ class SlurmExecutor:
         gpus: GPUs of a job.
 
     Raises:
-        UserError: submitit is not installed, or an option that is not NAME=VALUE.
+        UserError: submitit or SLURM is not installed, or an option is not NAME=VALUE.
     """
 
     def __init__(
@@ -65,7 +66,12 @@ class SlurmExecutor:
         self._folder, self._workers = folder / FOLDER, workers or JOBS
         self._jobs: list[Any] = []
         self._options = _options(options)
-        self._cluster = self._options.pop("cluster", None)
+        self._cluster = self._options.pop("cluster", "slurm")
+        if self._cluster == "slurm" and shutil.which("sbatch") is None:
+            raise UserError(
+                "--executor slurm needs sbatch, which is not on this machine: run this on a login "
+                "node of a SLURM cluster"
+            )
         self._options.setdefault("cpus_per_task", cpus or 1)
         if gpus:
             self._options.setdefault("gpus_per_node", int(gpus))

@@ -10,11 +10,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from evojax_prune.core.errors import UserError, shortened
 from evojax_prune.core.options import suggestion
 from evojax_prune.data import FeatureTable, ImageDataset
 from evojax_prune.features import NotExtractedError
-from evojax_prune.run.config import DataOptions, HeadOptions, RunConfig, validated
+from evojax_prune.methods.options import SearchOptions
+from evojax_prune.run.config import DataOptions, HeadOptions, RunConfig, sentences, validated
 from evojax_prune.run.data import content_digest, data_options, digest, load_data, run_digest
 from evojax_prune.run.run import check_names, make_problem
 from evojax_prune.run.store import MARK
@@ -118,7 +121,8 @@ def make_plan(
     axes = axes_of(sweep)
     points = list(points_of(sweep, axes))
     wrong: list[str] = []
-    checked = [_config(point, wrong) for point in points]
+    looked_at: dict[str, str | None] = {}
+    checked = [_config(point, wrong, looked_at) for point in points]
     mistakes = list(_counted(wrong, len(points)))
     configs = [config for config in checked if config is not None]
     mistakes += _same(configs, points) if not mistakes else []
@@ -143,15 +147,29 @@ def make_plan(
     return Plan(title, folder, tuple(axes), by, tuple(tasks), images)
 
 
-def _config(point: Point, wrong: list[str]) -> RunConfig | None:
+def _config(point: Point, wrong: list[str], looked_at: dict[str, str | None]) -> RunConfig | None:
     """A point's configuration; None if there is none, and why."""
     try:
-        config = validated(point.settings)
-        check_names(config)
-    except UserError as error:
-        wrong.append(str(error))
+        config = RunConfig.model_validate(point.settings)
+    except ValidationError as error:
+        wrong += sentences(error)
+        return None
+    named = (*SearchOptions.model_fields, "method", "engine", "search_protocol", "final_protocol")
+    names = repr([getattr(config, name) for name in named])
+    if names not in looked_at:  # many runs share them, and to make a strategy takes time
+        looked_at[names] = _wrong_names(config)
+    if sentence := looked_at[names]:
+        wrong.append(sentence)
         return None
     return config
+
+
+def _wrong_names(config: RunConfig) -> str | None:
+    try:
+        check_names(config)
+    except UserError as error:
+        return str(error)
+    return None
 
 
 def _counted(wrong: Iterable[str], runs: int) -> Iterable[str]:
