@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -55,14 +56,7 @@ class SlurmExecutor:
         cpus: int | None = None,
         gpus: float | None = None,
     ):
-        try:
-            import submitit
-        except ImportError:
-            raise UserError(
-                "--executor slurm needs submitit, which is not installed: pip install "
-                "'evojax-prune[slurm]'"
-            ) from None
-        self._submitit: Any = submitit
+        self._submitit = _submitit()
         self._folder, self._workers = folder / FOLDER, workers or JOBS
         self._jobs: list[Any] = []
         self._options = _options(options)
@@ -128,6 +122,25 @@ class SlurmExecutor:
         except (RuntimeError, ValueError, TypeError, NameError, OSError) as error:
             reason = " ".join(str(error).split())
             raise UserError(f"the job array cannot be submitted: {reason}") from None
+
+
+def _submitit() -> Any:
+    """The library, which is kept from logging to the console."""
+    variable = "SUBMITIT_LOG_LEVEL"
+    before = os.environ.get(variable)
+    os.environ[variable] = "NOCONFIG"
+    try:
+        import submitit
+    except ImportError:
+        raise UserError(
+            "--executor slurm needs submitit, which is not installed: pip install "
+            "'evojax-prune[slurm]'"
+        ) from None
+    finally:  # the jobs, which inherit it, may log
+        del os.environ[variable]
+        if before is not None:
+            os.environ[variable] = before
+    return submitit
 
 
 def _options(words: Sequence[str]) -> dict[str, Any]:
