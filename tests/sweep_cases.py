@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from evojax_prune.sweep.plan import Task
+from evojax_prune.sweep.task import Task
 from evojax_prune.sweep.worker import Ended, work
 
 BASE = """
@@ -19,7 +19,7 @@ base:
   protocol: holdout
   hidden: [6]
   search_protocol: {{epochs: 2}}
-  final_protocol: {{epochs: 4, learning_rate: 0.02}}
+  final_protocol: {{epochs: 3, learning_rate: 0.01}}
   population: 4
   evaluations: 9
   finalists: 2

@@ -69,7 +69,7 @@ grid:
         for c in [task.config]
     }
     wanted = itertools.product(
-        [("one", "random", 4), ("guided", "sensitivity", 5)], [(4, 9), (5, 11)], range(3), (2, 3)
+        [("one", "random", 3), ("guided", "sensitivity", 5)], [(4, 9), (5, 11)], range(3), (2, 3)
     )
     assert found == {(w[0], *z, seed, e, w[1], w[2]) for w, z, seed, e in wanted}
     assert len(plan.tasks) == len({task.folder for task in plan.tasks}) == 24

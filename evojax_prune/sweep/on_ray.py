@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from evojax_prune.core.errors import UserError
 from evojax_prune.sweep import worker
-from evojax_prune.sweep.plan import Task
+from evojax_prune.sweep.task import Task
 from evojax_prune.sweep.worker import Ended
 
 TICK = 1.0

@@ -15,7 +15,7 @@ from evojax_prune.core.files import save_file, write_file
 from evojax_prune.report.figures import new_figure, save
 from evojax_prune.run.store import MARK
 from evojax_prune.sweep.file import shown
-from evojax_prune.sweep.plan import FOLDER, Plan
+from evojax_prune.sweep.plan import Plan
 from evojax_prune.sweep.results import (
     Contest,
     Group,
@@ -26,6 +26,7 @@ from evojax_prune.sweep.results import (
     make_rows,
     write_rows,
 )
+from evojax_prune.sweep.task import FOLDER
 from evojax_prune.sweep.worker import Ended
 from evojax_prune.version import __version__
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import re
 from collections import Counter
@@ -18,9 +17,8 @@ from evojax_prune.data import FeatureTable, ImageDataset
 from evojax_prune.features import NotExtractedError
 from evojax_prune.methods.options import SearchOptions
 from evojax_prune.run.config import DataOptions, HeadOptions, RunConfig, sentences, validated
-from evojax_prune.run.data import content_digest, data_options, digest, load_data, run_digest
+from evojax_prune.run.data import content_digest, digest, load_data, run_digest
 from evojax_prune.run.run import check_names, make_problem
-from evojax_prune.run.store import MARK
 from evojax_prune.sweep.estimate import DataSize, expected_seconds
 from evojax_prune.sweep.file import (
     Axis,
@@ -31,46 +29,7 @@ from evojax_prune.sweep.file import (
     points_of,
     shown,
 )
-
-FOLDER = "runs"
-"""Below the sweep's folder: the folders of its runs."""
-
-LOGS = "logs"
-"""Below the sweep's folder: what each run had to say."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Task:
-    """One run of a sweep; plain enough to be sent to another machine.
-
-    Attributes:
-        name: of its folder.
-        labels: value of each axis' columns.
-        config: its configuration, with absolute paths; ``output`` is its folder.
-        data: digest of the data's content.
-        log: file for what it has to say.
-        timeout: seconds that it may take; None for any time.
-        expected: seconds that it should take on one core.
-    """
-
-    name: str
-    labels: dict[str, Any]
-    config: RunConfig
-    data: str
-    log: Path
-    timeout: float | None
-    expected: float
-
-    @property
-    def folder(self) -> Path:
-        """Where its results go."""
-        assert self.config.output is not None, "every task has a folder"
-        return self.config.output
-
-    @property
-    def finished(self) -> bool:
-        """Its results are there."""
-        return (self.folder / MARK).is_file()
+from evojax_prune.sweep.task import FOLDER, LOGS, Task, data_key
 
 
 @dataclasses.dataclass(frozen=True)
@@ -248,12 +207,6 @@ def _shape_key(config: RunConfig) -> str:
     return repr([getattr(config, name) for name in names])
 
 
-def data_key(config: RunConfig) -> str:
-    """What is equal for configurations that have their features from the same place."""
-    names = ("dataset", "ood", *data_options(config))
-    return repr([getattr(config, name) for name in names])
-
-
 def _task(
     point: Point, config: RunConfig, data: _Data, folder: Path, timeout: float | None
 ) -> Task:
@@ -278,9 +231,3 @@ def _part(name: str, value: Any) -> str:
     if name in ("dataset", "ood"):
         return Path(text).stem
     return f"{name}{text}" if re.fullmatch(r"[-\d.e+]+|True|False|none", text) else text
-
-
-def tidy(task: Task) -> None:
-    """Remove the empty folder that a run leaves which was killed in its very last step."""
-    with contextlib.suppress(OSError):
-        task.folder.with_name(f"{task.folder.name}.partial").rmdir()

@@ -15,7 +15,8 @@ from evojax_prune.analysis import PairedTest, Summary, paired_tests, summarise
 from evojax_prune.core.files import save_file, write_file
 from evojax_prune.run.store import MARK
 from evojax_prune.sweep.file import shown
-from evojax_prune.sweep.plan import Plan, Task
+from evojax_prune.sweep.plan import Plan
+from evojax_prune.sweep.task import Task
 
 Row = dict[str, Any]
 

@@ -17,7 +17,8 @@ from evojax_prune.core.files import make_folder, os_errors, write_file
 from evojax_prune.methods.observer import Observer, Stage
 from evojax_prune.run.store import MARK
 from evojax_prune.sweep.estimate import IMAGES, STARTUP, correction
-from evojax_prune.sweep.plan import FOLDER, LOGS, Plan, Task, tidy
+from evojax_prune.sweep.plan import Plan
+from evojax_prune.sweep.task import FOLDER, LOGS, Task, tidy
 from evojax_prune.sweep.worker import Ended
 
 ATTEMPTS = 2

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Literal, TextIO
 
 from evojax_prune.core.errors import UserError
 from evojax_prune.core.files import make_folder, os_errors
-from evojax_prune.sweep.plan import Task, data_key, tidy
+from evojax_prune.sweep.task import Task, data_key, tidy
 
 if TYPE_CHECKING:
     from evojax_prune.data import FeatureTable
@@ -66,16 +66,26 @@ def prepare(setup: Callable[[], object], cores: int | None = None) -> None:
         setup: imports what the runs need besides this package.
         cores: that its runs may use; all that it has if None.
     """
+    global _cores
+    _cores = cores
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")  # those of libraries, which a user cannot act on
+    setup()
+
+
+_cores: int | None = None
+
+
+@functools.cache
+def _ready() -> None:
+    """Get JAX ready, when there is something for it to do."""
     from evojax_prune.engine.compilation import keep_compiled
     from evojax_prune.engine.workers import limit_cores
     from evojax_prune.features import cache
 
-    if not sys.warnoptions:
-        warnings.simplefilter("ignore")  # those of libraries, which a user cannot act on
-    if cores is not None:
-        limit_cores(cores)
+    if _cores is not None:
+        limit_cores(_cores)
     keep_compiled(cache.folder(None) / "compiled")
-    setup()
 
 
 def extract(task: Task) -> None:
@@ -87,6 +97,7 @@ def extract(task: Task) -> None:
     from evojax_prune.methods.observer import Observer
     from evojax_prune.run.data import load_data
 
+    _ready()
     for dataset in (task.config.dataset, task.config.ood):
         if dataset is not None:
             load_data(task.config, dataset, Observer())
@@ -140,6 +151,7 @@ def _run(task: Task) -> None:
     if task.finished or store.recover():
         tidy(task)
         return
+    _ready()
     problem = load_problem(task.config, None, functools.partial(_table, task))
     prune_into(store, task.config, Observer(), problem=problem)
 
