@@ -33,3 +33,7 @@ def acting(task: Task) -> None:
 def act() -> None:
     """What a worker process does first: from then on its runs only act."""
     worker._run = acting
+
+
+def nothing() -> None:
+    """What a worker process does first that only does runs."""
