@@ -12,8 +12,11 @@ from sweep_cases import Here, blobs, contents, sweep_file
 
 from evojax_prune.cli import main as command
 from evojax_prune.core.errors import UserError
+from evojax_prune.methods import dense
 from evojax_prune.methods.observer import Observer
-from evojax_prune.run.run import prune
+from evojax_prune.methods.problem import Problem
+from evojax_prune.run.config import validated
+from evojax_prune.run.run import load_problem, prune
 from evojax_prune.run.store import MARK, PartialFolder
 from evojax_prune.sweep import page, worker
 from evojax_prune.sweep.file import load_sweep
@@ -135,3 +138,39 @@ def test_a_move_that_was_interrupted_is_finished(tmp_path: Path) -> None:
     assert PartialFolder(tmp_path / "run").recover()
     assert {entry.name for entry in store.output.iterdir()} == {"config.yaml", MARK}
     assert not store.path.exists()
+
+
+def test_runs_share_a_dense_head_where_it_sees_no_difference(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = blobs(tmp_path / "blobs.npz")
+    trained = []
+
+    def final_fits(problem: Problem, *_: object) -> str:
+        trained.append(problem)
+        return f"fits {len(trained)}"
+
+    monkeypatch.setattr(Problem, "final_fits", final_fits)
+    monkeypatch.setattr(Problem, "judged", lambda *_: ["outcome"])
+    monkeypatch.setattr(dense, "best_outcome", lambda outcomes: outcomes[0])
+
+    def fits(**settings: object) -> object:
+        config = validated({"dataset": str(data), "hidden": [6], **settings})
+        return dense.dense_head(load_problem(config), Observer())[0]
+
+    assert (fits(), fits()) == ("fits 1", "fits 2")  # a run of its own shares nothing
+    try:
+        dense.share_dense_heads(2)
+        assert (fits(), fits(population=8)) == ("fits 3", "fits 3")
+        assert fits(method="sensitivity") == "fits 3"
+        different = [
+            {"seed": 1}, {"hidden": [7]}, {"grain": "connections", "init": "random"},
+            {"scale": "l2"}, {"selection_fraction": 0.4}, {"final_protocol": {"epochs": 3}},
+            {"selection": "holdout"},
+        ]  # fmt: skip
+        assert [fits(**one) for one in different] == [f"fits {i}" for i in range(4, 11)]
+        assert fits() == "fits 11"  # only the last ones are kept
+        blobs(data, seed=1)
+        assert fits() == "fits 12"
+    finally:
+        dense.share_dense_heads(0)

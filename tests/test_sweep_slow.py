@@ -52,7 +52,8 @@ def started(file: Path, out: Path, *words: str) -> subprocess.Popen[bytes]:
 
 def finished(out: Path) -> dict[str, int]:
     """Finished runs, and what tells their results from any that replaced them."""
-    return {mark.parent.name: mark.stat().st_ino for mark in out.glob(f"runs/*/{MARK}")}
+    marks = [mark for mark in out.glob(f"runs/*/{MARK}") if mark.parent.suffix != ".partial"]
+    return {mark.parent.name: mark.stat().st_ino for mark in marks}
 
 
 def wait_until(true: Callable[[], bool], seconds: float = 300.0) -> None:

@@ -37,6 +37,9 @@ LOCK_SECONDS = 15.0
 TABLES = 4
 """Data sets whose features a process keeps."""
 
+DENSE_HEADS = 2
+"""Dense heads that a process keeps: runs on the same data and seed come one after another."""
+
 TIMED_OUT = "Timeout ("
 """What the watchdog's report begins with."""
 
@@ -82,7 +85,9 @@ def _ready() -> None:
     from evojax_prune.engine.compilation import keep_compiled
     from evojax_prune.engine.workers import limit_cores
     from evojax_prune.features import cache
+    from evojax_prune.methods.dense import share_dense_heads
 
+    share_dense_heads(DENSE_HEADS)
     if _cores is not None:
         limit_cores(_cores)
     keep_compiled(cache.folder(None) / "compiled")
