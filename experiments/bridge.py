@@ -26,6 +26,7 @@ from evojax_prune.methods.evaluator import Evaluator
 from evojax_prune.methods.problem import best_outcome
 from evojax_prune.methods.search import search
 from evojax_prune.run.config import RunConfig
+from evojax_prune.run.data import content_digest
 from evojax_prune.run.run import load_problem
 from experiments.harness import pictures, tables
 from experiments.harness.command import Experiment, finish, parse
@@ -78,7 +79,8 @@ def rows_of(experiment: Experiment) -> list[tables.Row]:
 def row_of(experiment: Experiment, mode: str, seed: int, variant: str) -> tables.Row:
     """One search."""
     config = experiment.config(mode, seed, *VARIANTS[variant])
-    got = once(experiment.folder / "runs", "search", config.repeatable(), partial(searched, config))
+    key = [config.repeatable(), content_digest(config)]
+    got = once(experiment.folder / "runs", "search", key, partial(searched, config))
     fitness, name = got.pop("fitness"), got.pop("name")
     print(f"{name}, {mode}, seed {seed}, {variant}: {fitness[-1]:.4f}", flush=True)
     where = {"dataset": name, "selection": config.selection, "features": config.backbone}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import stat
 import sys
@@ -13,6 +14,8 @@ import numpy as np
 import pytest
 
 from evojax_prune.cli import main as command
+from evojax_prune.cli.commands import Export, Predict
+from evojax_prune.cli.sweep import Sweep
 from evojax_prune.methods.problem import random_genomes
 from evojax_prune.report.result import Result
 from evojax_prune.run import config
@@ -46,7 +49,9 @@ def test_the_recipe_for_numpy_gives_the_reported_accuracy(
 
 def test_every_flag_in_the_documents_exists() -> None:
     known = {f"--{name.replace('_', '-')}" for name in config.RunConfig.model_fields}
-    known |= {"--config", "--help", "--format", "--with-backbone"}
+    known |= {"--config", "--help"}
+    for words in (Predict, Export, Sweep):
+        known |= {f"--{field.name.replace('_', '-')}" for field in dataclasses.fields(words)}
     texts = [README, *(path.read_text() for path in (ROOT / "configs").glob("*.yaml"))]
     for text in texts:
         for flag in re.findall(r"(?<![\w-])--[a-z][a-z-]+", text):

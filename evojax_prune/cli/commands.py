@@ -1,4 +1,4 @@
-"""What is done with a finished run: ``python -m evojax_prune predict`` and ``export``."""
+"""Commands besides the main one: ``python -m evojax_prune predict``, ``export`` and ``sweep``."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Annotated, TextIO, TypeVar
 import tyro
 
 from evojax_prune.cli.flags import parsed_words
+from evojax_prune.cli.sweep import sweep
 from evojax_prune.core.files import checked_path
 
 _Weights = Annotated[
@@ -134,7 +135,7 @@ def _summary(counts: Counter[str]) -> str:
     return said + (f"; {counts['']} could not be read" if counts[""] else "")
 
 
-COMMANDS = {"predict": predict, "export": export}
+COMMANDS = {"predict": predict, "export": export, "sweep": sweep}
 """By the first word of the command line; each takes the words after it, returns the status."""
 
 

@@ -34,7 +34,7 @@ DESCRIPTION = (
     "Prune the head of a transfer-learning network: backbone features are computed once, a genetic "
     "search finds the features or units worth keeping, and the result is compared with the dense "
     "head on data that nothing was selected on. What to do with a finished run: `python -m "
-    "evojax_prune predict --help` and `export --help`."
+    "evojax_prune predict --help` and `export --help`; many runs: `sweep --help`."
 )
 
 

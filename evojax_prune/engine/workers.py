@@ -11,6 +11,7 @@ import contextlib
 import functools
 import logging
 import os
+import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager
@@ -22,9 +23,19 @@ Job = TypeVar("Job")
 Result = TypeVar("Result")
 
 
+_most_cores: int | None = None
+
+
 def core_count() -> int:
     """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    found = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return min(found or 1, _most_cores or sys.maxsize)
+
+
+def limit_cores(most: int) -> None:
+    """From now on this process uses so many cores at most: others share the machine with it."""
+    global _most_cores
+    _most_cores = most
 
 
 def run_queue(

@@ -14,6 +14,7 @@ import json
 import logging
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -62,8 +63,34 @@ def folder(given: Path | None = None) -> Path:
 
 def path_of(cache: Path, key: Key) -> Path:
     """The file that holds the features of a key."""
-    digest = hashlib.sha256(_json({"format": FORMAT, **key}).encode()).hexdigest()
-    return cache / f"features-{digest[:32]}.safetensors"
+    return cache / f"features-{key_digest(key)[:32]}.safetensors"
+
+
+def key_digest(key: Key) -> str:
+    """Hex digest of a key."""
+    return hashlib.sha256(_json({"format": FORMAT, **key}).encode()).hexdigest()
+
+
+@contextlib.contextmanager
+def locked(cache: Path, key: Key) -> Iterator[None]:
+    """Keep other processes from making the features of a key until the block ends.
+
+    Where no lock can be had, as on a read-only file system, nobody is kept out: two processes may
+    then do the same work, and the later one's file stays.
+    """
+    import filelock
+
+    file = path_of(cache, key).with_suffix(".lock")
+    lock = filelock.FileLock(file)
+    with contextlib.suppress(OSError, NotImplementedError):
+        cache.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+        with contextlib.suppress(OSError):
+            file.unlink()  # who waits for it finds the features made
 
 
 def read(cache: Path, key: Key) -> Entry | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -13,7 +14,8 @@ from evojax_prune import data
 from evojax_prune.core.errors import UserError
 from evojax_prune.data import FeatureTable, ImageDataset, ImageSplit, LoadOptions
 from evojax_prune.data.splitting.groups import tell_groups
-from evojax_prune.features import backbones, cache, extract
+from evojax_prune.features import backbones, cache
+from evojax_prune.features import extract as extraction
 from evojax_prune.features.backbones import Extractor
 from evojax_prune.features.cache import Entry, Key
 from evojax_prune.features.progress import counting
@@ -30,6 +32,18 @@ _DEFAULTS = {
 """Options that a source may read, and what they are where nothing was asked for."""
 
 
+class NotExtractedError(Exception):
+    """The cache does not have the features of a data set.
+
+    Attributes:
+        images: of which they are to be made.
+    """
+
+    def __init__(self, images: ImageDataset):
+        super().__init__(f"the features of {images.name} are not extracted yet")
+        self.images = images
+
+
 def load_table(
     dataset: str,
     *,
@@ -42,6 +56,7 @@ def load_table(
     extraction_batch: int | None = None,
     cache_dir: Path | None = None,
     progress: bool = False,
+    extract: bool = True,
 ) -> FeatureTable:
     """Features of a data set: from its source, from the cache, or else by the backbone.
 
@@ -60,8 +75,10 @@ def load_table(
         extraction_batch: images per step of extraction; chosen if not given.
         cache_dir: where features are kept; see :func:`evojax_prune.features.cache.folder`.
         progress: show progress bars.
+        extract: False looks no further than the cache.
 
     Raises:
+        NotExtractedError: a backbone would have to run, but ``extract`` is false.
         UserError: data, backbone, weights or groups pattern that cannot be used, or an option that
             the data set's source does not read.
     """
@@ -89,6 +106,8 @@ def load_table(
             images = data.load(dataset, options)
             if isinstance(images, FeatureTable):
                 raise TypeError(f"{source.title} gives features, but its `reads` has a backbone")
+            if not extract:
+                raise NotExtractedError(images)
             entries = {
                 name: _entry(folder, recipe, images, split, extraction_batch, progress)
                 for name, split in images.splits.items()
@@ -99,6 +118,63 @@ def load_table(
     if table.groups is not None:
         tell_groups(table.groups)
     return table
+
+
+def content_key(
+    dataset: str,
+    *,
+    data_dir: Path | None = None,
+    backbone: str = backbones.DEFAULT,
+    backbone_weights: Path | None = None,
+    image_size: int | None = None,
+    skip_unreadable: bool = False,
+    groups: str | None = None,
+) -> dict[str, str]:
+    """Digests of all that the rows of a data set follow from, with no image decoded.
+
+    Args:
+        dataset: as for :func:`load_table`, as are the others.
+
+    Returns:
+        A hex digest per given split.
+
+    Raises:
+        UserError: as :func:`load_table`, as far as it shows without the images.
+    """
+    check_options(
+        dataset,
+        data_dir=data_dir,
+        backbone=backbone,
+        backbone_weights=backbone_weights,
+        image_size=image_size,
+        skip_unreadable=skip_unreadable,
+        groups=groups,
+    )
+    source = data.find_source(dataset)
+    options = LoadOptions(data_dir, skip_unreadable, groups)
+    if "backbone" in source.reads:
+        recipe = _Recipe(backbone, backbone_weights, image_size)
+        identities = data.identify(dataset, options)
+        if identities is None:
+            images = data.load(dataset, options)
+            assert isinstance(images, ImageDataset), f"{source.title} gives features"
+            identities = {name: split.identity for name, split in images.splits.items()}
+        return {name: cache.key_digest(recipe.key(i)) for name, i in identities.items()}
+    table = data.load(dataset, options)
+    assert isinstance(table, FeatureTable), f"{source.title} gives images"
+    return {name: _rows_digest(table, name) for name in table.x}
+
+
+def _rows_digest(table: FeatureTable, split: str) -> str:
+    """Hex digest of one split's rows."""
+    content = hashlib.sha256("\0".join(table.classes).encode())
+    arrays = [table.x[split], table.y[split]]
+    if table.groups is not None:
+        arrays.append(table.groups[split])
+    for array in arrays:
+        content.update(f"{array.dtype.str} {array.shape}".encode())
+        content.update(np.ascontiguousarray(array).data if array.size else b"")
+    return content.hexdigest()
 
 
 def check_options(dataset: str, **given: object) -> None:
@@ -134,7 +210,7 @@ class _Recipe:
             "backbone": self.name,
             "weights": self.backbone.weights_id(weights),
             "image_size": self.image_size,
-            "preprocessing": f"{extract.RESIZING}, {self.backbone.preprocessing}",
+            "preprocessing": f"{extraction.RESIZING}, {self.backbone.preprocessing}",
         }
 
     def key(self, identity: str) -> Key:
@@ -170,15 +246,21 @@ def _entry(
 ) -> Entry:
     """One split's features, from the cache or made now."""
     key = recipe.key(split.identity)
-    cached = cache.read(folder, key)
-    if cached is not None:
+    if (cached := cache.read(folder, key)) is not None:
         return cached
-    net = recipe.net
-    source = split.images(functools.partial(extract.resized, size=net.image_size))
-    with counting(f"Features of {split.name}", len(split), shown=progress) as advance:
-        features = extract.run(net, source, len(split), batch_size=batch_size, advance=advance)
-    entry = Entry(features, split.labels, split.paths, images.classes, images.name, images.version)
-    cache.write(folder, key, entry)
+    with cache.locked(folder, key):  # of several runs one extracts, and the others wait for it
+        if (cached := cache.read(folder, key)) is not None:
+            return cached
+        net = recipe.net
+        source = split.images(functools.partial(extraction.resized, size=net.image_size))
+        with counting(f"Features of {split.name}", len(split), shown=progress) as advance:
+            features = extraction.run(
+                net, source, len(split), batch_size=batch_size, advance=advance
+            )
+        entry = Entry(
+            features, split.labels, split.paths, images.classes, images.name, images.version
+        )
+        cache.write(folder, key, entry)
     return entry
 
 

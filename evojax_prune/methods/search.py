@@ -12,6 +12,7 @@ from evojax_prune.core.errors import UserError
 from evojax_prune.core.objective import Objective
 from evojax_prune.core.outcome import Outcome
 from evojax_prune.methods.choice import CHOICES, choose
+from evojax_prune.methods.dense import dense_head
 from evojax_prune.methods.evaluator import Evaluator
 from evojax_prune.methods.found import Effort, Found, Session, Trials
 from evojax_prune.methods.guides import Rankings, rank, sensitivities_of_bits
@@ -62,10 +63,7 @@ def find(problem: Problem, options: SearchOptions, session: Session) -> Found:
         UserError: training diverged, or the journal is of another run.
     """
     observer, trainings = session.observer, problem.trainings
-    with observer.stage("dense head", 1, "heads", trainings) as shown:
-        fits = problem.final_fits(problem.pruning.dense, shown.advance)
-        dense = best_outcome(problem.judged(fits, problem.pruning.dense, shown.advance))
-        shown.finish()
+    fits, dense = dense_head(problem, observer)
     rankings = None
     if options.init == "rankings":
         rankings = rank(problem, first_params(fits), observer)

@@ -17,6 +17,7 @@ from evojax_prune.core.head import Params
 from evojax_prune.core.objective import Objective
 from evojax_prune.core.outcome import Outcome
 from evojax_prune.core.ranking import REDUCTION_LEVELS, smallest_within_error
+from evojax_prune.methods.dense import dense_head
 from evojax_prune.methods.found import Effort, Found, Session, Trials
 from evojax_prune.methods.observer import Observer
 from evojax_prune.methods.options import SensitivityOptions
@@ -39,10 +40,7 @@ def find(problem: Problem, options: SensitivityOptions, session: Session) -> Fou
         UserError: training diverged.
     """
     observer, trainings, began = session.observer, problem.trainings, time.monotonic()
-    with observer.stage("dense head", 1, "heads", trainings) as shown:
-        dense_fits = problem.final_fits(problem.pruning.dense, shown.advance)
-        dense = best_outcome(problem.judged(dense_fits, problem.pruning.dense, shown.advance))
-        shown.finish()
+    dense_fits, dense = dense_head(problem, observer)
 
     scores = _scores(problem, options, first_params(dense_fits), observer)
     genomes = _genomes(problem, options, scores)

@@ -255,7 +255,7 @@ class RunConfig(
         try:
             return model.model_validate(self.method_options or {})
         except ValidationError as error:
-            raise ValueError("; ".join(_sentence(dict(e)) for e in error.errors())) from None
+            raise ValueError("; ".join(sentences(error))) from None
 
     def _check_method(self) -> None:
         if self.method not in METHODS:
@@ -349,7 +349,12 @@ def validated(settings: dict[str, Any]) -> RunConfig:
     try:
         return RunConfig.model_validate(settings)
     except ValidationError as error:
-        raise UserError("; ".join(_sentence(dict(e)) for e in error.errors())) from None
+        raise UserError("; ".join(sentences(error))) from None
+
+
+def sentences(error: ValidationError) -> list[str]:
+    """What pydantic complains of, one sentence per impossible value."""
+    return [_sentence(dict(e)) for e in error.errors()]
 
 
 _EXPECTED = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,7 +20,6 @@ from evojax_prune.core.pruning import Pruning
 from evojax_prune.core.splits import FeatureSplits
 from evojax_prune.data import FeatureTable, make_splits, scale_splits, table_of
 from evojax_prune.engine import ENGINES, optimizer_names
-from evojax_prune.features import load_table
 from evojax_prune.methods import METHODS, Method
 from evojax_prune.methods.found import Found, Session
 from evojax_prune.methods.observer import Observer
@@ -28,6 +27,7 @@ from evojax_prune.methods.problem import JUDGING, Advance, Problem
 from evojax_prune.report.pruned import Pruned
 from evojax_prune.report.writers import Writer, settings_text, write_results
 from evojax_prune.run.config import BackboneOptions, RunConfig, SourceOptions, validated
+from evojax_prune.run.data import load_data
 from evojax_prune.run.settings_file import load_settings
 from evojax_prune.run.store import PartialFolder
 
@@ -282,34 +282,29 @@ def load_splits(config: RunConfig | str | Path) -> list[FeatureSplits]:
     return list(load_problem(config).splits)
 
 
-def load_problem(config: RunConfig, observer: Observer | None = None) -> Problem:
+def load_problem(
+    config: RunConfig,
+    observer: Observer | None = None,
+    load: Callable[[RunConfig, str, Observer | None], FeatureTable] = load_data,
+) -> Problem:
     """Check the settings, get the features, cut the splits, shape the head.
+
+    Args:
+        config: what to do.
+        observer: told how far it is.
+        load: gives the features of a data set of the configuration.
 
     Raises:
         UserError: unknown names, data that cannot be used, splits that cannot be cut.
     """
     check_names(config)
-    problem = make_problem(config, _table(config, config.dataset, observer))
+    problem = make_problem(config, load(config, config.dataset, observer))
     if config.ood is not None:
-        other = _table(config, config.ood, observer)
+        other = load(config, config.ood, observer)
         problem = dataclasses.replace(problem, outside=_outside(problem, other))
     if observer is not None:
         observer.note(problem.describe())
     return problem
-
-
-def _table(config: RunConfig, dataset: str, observer: Observer | None) -> FeatureTable:
-    return load_table(
-        dataset,
-        data_dir=config.data_dir,
-        backbone=config.backbone,
-        backbone_weights=config.backbone_weights,
-        image_size=config.image_size,
-        skip_unreadable=config.skip_unreadable,
-        groups=config.groups,
-        extraction_batch=config.extraction_batch,
-        progress=observer is not None,
-    )
 
 
 def _outside(problem: Problem, other: FeatureTable) -> tuple[np.ndarray, ...]:

@@ -36,60 +36,70 @@ def load_settings(path: Path) -> dict[str, Any]:
     """The settings of a YAML file.
 
     Raises:
-        UserError: it cannot be read, is too large or too deep, is not YAML, has an alias, a tag
-            or the same key twice, does not hold a mapping, or has an unknown key.
+        UserError: as for :func:`read_mapping`, or it has an unknown key.
     """
-    path = checked_path(path, "--config")
-    text = _read(path)
-    try:
-        _check_events(path, text)
-        settings = yaml.load(text, _Loader)
-    except (yaml.YAMLError, ValueError, ArithmeticError) as error:
-        detail = " ".join(str(error).split())
-        raise UserError(f"the configuration {path} is not valid YAML: {detail}") from None
-    if settings is None:
-        return {}
-    if not isinstance(settings, dict):
-        raise UserError(
-            f"the configuration {path} holds a {type(settings).__name__}, expected 'key: value' "
-            "lines"
-        )
-    _refuse_unknown_keys(settings, RunConfig.model_fields, str(path))
+    settings = read_mapping(path, "--config", "configuration")
+    _refuse_unknown_keys(settings, RunConfig.model_fields, str(checked_path(path, "--config")))
     return settings
 
 
-def _read(path: Path) -> str:
+def read_mapping(path: Path, called: str, what: str) -> dict[str, Any]:
+    """The keys and values of a YAML file, which is not trusted.
+
+    Args:
+        path: the file.
+        called: what the user calls it, such as ``--config``.
+        what: what it holds, such as ``configuration``.
+
+    Raises:
+        UserError: it cannot be read, is too large or too deep, is not YAML, has an alias, a tag
+            or the same key twice, or does not hold a mapping.
+    """
+    path = checked_path(path, called)
+    name = f"the {what} {path}"
+    text = _read(path, name)
+    try:
+        _check_events(name, text)
+        settings = yaml.load(text, _Loader)
+    except (yaml.YAMLError, ValueError, ArithmeticError) as error:
+        detail = " ".join(str(error).split())
+        raise UserError(f"{name} is not valid YAML: {detail}") from None
+    if settings is None:
+        return {}
+    if not isinstance(settings, dict):
+        raise UserError(f"{name} holds a {type(settings).__name__}, expected 'key: value' lines")
+    return settings
+
+
+def _read(path: Path, name: str) -> str:
     """The file's text; never waits for a pipe, never reads more than is allowed."""
     try:
         with open_file(path) as file:
             content = file.read(MOST_BYTES + 1)
     except OSError as error:
-        raise UserError(f"cannot read the configuration {path}: {error.strerror}") from None
+        raise UserError(f"cannot read {name}: {error.strerror}") from None
     if len(content) > MOST_BYTES:
-        raise UserError(
-            f"the configuration {path} has more than {MOST_BYTES:,} bytes, so it is not a settings "
-            "file"
-        )
+        raise UserError(f"{name} has more than {MOST_BYTES:,} bytes, so it is not a settings file")
     try:
         return content.decode()
     except UnicodeDecodeError as error:
-        raise UserError(f"the configuration {path} is not valid YAML: {error}") from None
+        raise UserError(f"{name} is not valid YAML: {error}") from None
 
 
-def _check_events(path: Path, text: str) -> None:
+def _check_events(name: str, text: str) -> None:
     """Refuse what would take long to build, before anything is built."""
     depth = 0
     for count, event in enumerate(yaml.parse(text, Loader=yaml.SafeLoader)):
         if count > MOST_VALUES:
-            raise UserError(f"the configuration {path} has more than {MOST_VALUES:,} values")
+            raise UserError(f"{name} has more than {MOST_VALUES:,} values")
         if isinstance(event, yaml.AliasEvent):
-            raise UserError(f"the configuration {path} uses YAML aliases: write the values out")
+            raise UserError(f"{name} uses YAML aliases: write the values out")
         if (tag := getattr(event, "tag", None)) is not None:
-            raise UserError(f"the configuration {path} uses the YAML tag {tag}: write plain values")
+            raise UserError(f"{name} uses the YAML tag {tag}: write plain values")
         depth += isinstance(event, yaml.CollectionStartEvent)
         depth -= isinstance(event, yaml.CollectionEndEvent)
         if depth > DEEPEST:
-            raise UserError(f"the configuration {path} is nested deeper than {DEEPEST} levels")
+            raise UserError(f"{name} is nested deeper than {DEEPEST} levels")
 
 
 class _Loader(yaml.SafeLoader):

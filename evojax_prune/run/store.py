@@ -45,11 +45,15 @@ class PartialFolder:
         path: ``<output>.partial``.
         journal: file in it that the search is journalled to.
 
+    Args:
+        output: the folder of the finished run.
+        patience: seconds to wait for another process that writes to it, such as one that is ending.
+
     Raises:
         UserError: the output is the root of the file system.
     """
 
-    def __init__(self, output: Path):
+    def __init__(self, output: Path, patience: float = 0.0):
         if not output.name or output.name == "..":  # of ".", ".." and "/"
             output = output.resolve()
         if not output.name:
@@ -57,8 +61,9 @@ class PartialFolder:
         self.output = output
         self.path = output.with_name(f"{output.name}.partial")
         self._state = self.path / STATE
+        self._spent = self.path / f".{STATE}"
         self.journal = self._state / "journal.jsonl"
-        self._lock = filelock.FileLock(self._state / "lock")
+        self._lock = filelock.FileLock(self._state / "lock", timeout=patience)
         self._made = self._kept = False
 
     def check(self, overwrite: bool) -> None:
@@ -98,7 +103,7 @@ class PartialFolder:
         make_folder(self._state)
         with os_errors(f"lock {self.path}"):
             try:
-                self._lock.acquire(blocking=False)
+                self._lock.acquire()
             except filelock.Timeout:  # an OSError too, but not one of the file system's
                 raise UserError(
                     f"another run is writing to {self.path}: give another --output"
@@ -150,7 +155,21 @@ class PartialFolder:
     def finish(self) -> None:
         """Move everything to the output folder, the mark of a whole result last."""
         self._lock.release()
-        remove_folder(self._state)
+        with os_errors(f"move the results to {self.output}"):
+            remove_folder(self._spent)
+            if self._state.exists():
+                os.replace(self._state, self._spent)  # from here on it is only to be moved
+        self._move()
+
+    def recover(self) -> bool:
+        """Go on with a :meth:`finish` that was interrupted; tells whether there was one."""
+        if self._state.exists() or not (self.path / MARK).is_file():
+            return False
+        self._move()
+        return True
+
+    def _move(self) -> None:
+        remove_folder(self._spent)
         make_folder(self.output)
         with os_errors(f"move the results to {self.output}"):
             (self.output / MARK).unlink(missing_ok=True)

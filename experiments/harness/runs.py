@@ -1,6 +1,7 @@
 """Runs that are kept: one that is finished is never run again, one that was stopped goes on.
 
-A run is a folder named by a hash of everything that decides its numbers. It holds what the main
+A run is a folder named by a hash of everything that decides its numbers: settings, content of the
+data, version of the package. It holds what the main
 command writes, every genome that the search tried (``search.npz``), and JSON files of what was
 computed from the run later.
 """
@@ -9,7 +10,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping
@@ -28,8 +28,10 @@ from evojax_prune.core.splits import FeatureSplits
 from evojax_prune.methods.problem import Problem
 from evojax_prune.report.pruned import Pruned
 from evojax_prune.run.config import RunConfig
+from evojax_prune.run.data import digest, run_digest
 from evojax_prune.run.run import load_problem, prune_into
 from evojax_prune.run.store import MARK, PartialFolder
+from evojax_prune.version import __version__
 
 SEARCH = "search.npz"
 
@@ -96,10 +98,11 @@ def once(folder: Path, name: str, settings: object, compute: Callable[[], Any]) 
     Args:
         folder: of such files.
         name: what is computed.
-        settings: plain data; decides the result and the file's name.
+        settings: plain data; with the package's version it decides the result and the file's name,
+            so it has to tell of the content of the data, too.
         compute: gives something that JSON can hold.
     """
-    file = folder / f"{name}-{_digest(settings)}.json"
+    file = folder / f"{name}-{digest([settings, __version__])}.json"
     if not file.exists():
         made = compute()
         folder.mkdir(parents=True, exist_ok=True)
@@ -131,7 +134,7 @@ def find_or_run(config: RunConfig, home: Path, variant: Variant = WHOLE) -> Run:
         home: folder of all experiments.
         variant: the part of the data.
     """
-    folder = home / "runs" / _digest([config.repeatable(), variant.words])
+    folder = home / "runs" / run_digest(config, more=variant.words)
     if not (folder / MARK).exists():
         _run(config, variant, folder)
     result = json.loads((folder / MARK).read_text(encoding="utf-8"))
@@ -168,11 +171,6 @@ def _search(path: Path, pruned: Pruned) -> None:
             )
 
     save_file(path, save)
-
-
-def _digest(settings: object) -> str:
-    text = json.dumps(settings, sort_keys=True)
-    return hashlib.blake2b(text.encode(), digest_size=10).hexdigest()
 
 
 def _write(file: Path, content: object) -> None:
