@@ -14,7 +14,7 @@ from evojax_prune.data.sources.folder import ImageFolder
 from evojax_prune.data.sources.npz import FeaturesFile
 from evojax_prune.data.sources.source import LoadOptions, Source
 from evojax_prune.data.sources.tfds import NamedDataset
-from evojax_prune.data.splitting.counts import check_class_counts
+from evojax_prune.data.splitting.checks import check_class_counts
 from evojax_prune.data.splitting.groups import group_names
 from evojax_prune.data.table import FeatureTable, check_class_names
 

@@ -10,8 +10,7 @@ import numpy as np
 from evojax_prune.core.errors import UserError
 from evojax_prune.core.splits import FeatureSplits, Rows, Split
 from evojax_prune.data.splitting import stratify
-from evojax_prune.data.splitting.copies import warn_of_copies
-from evojax_prune.data.splitting.counts import check_class_counts
+from evojax_prune.data.splitting.checks import check_class_counts, warn_of_copies
 from evojax_prune.data.splitting.groups import check_overlap
 from evojax_prune.data.splitting.resampling import Resampler
 from evojax_prune.data.table import FeatureTable
