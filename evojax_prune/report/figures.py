@@ -156,14 +156,15 @@ def plot_front(result: Result | Pruned, ax: Axes | None = None) -> Axes:
     )
     ax.set_xscale("log")
     low, high = ax.get_xlim()
-    # Of a few sizes all are written, of many those that begin with 1, 2 or 5.
-    digits = "125" if high > 10 * low else "123456789"
+    digits = "125" if high > 10 * low else "12357"
     for which in ("major", "minor"):
         axis_format = getattr(ax.xaxis, f"set_{which}_formatter")
         axis_format(lambda size, _: f"{size:,.0f}" if f"{size:.0e}"[0] in digits else "")
     ax.set_xlabel(f"active {counted_as(result.config['mode'])}")
     ax.set_ylabel(f"accuracy{f', {SELECTED_ON_TEST}' * result.selected_on_test}")
-    below(ax)
+    # The names of other ways are long: two columns of them would leave a narrow figure no room.
+    narrow = ax.bbox.width < 5 * ax.figure.dpi
+    below(ax, columns=1 if result.baselines and narrow else 2)
     return ax
 
 

@@ -164,7 +164,7 @@ def plot_scores(pruned: Pruned, group: int | None = None, ax: Axes | None = None
     worth, kept = scores(pruned, group), kept_units(pruned, group)
     order = np.argsort(-worth, kind="stable")
     bars = np.array_split(order, min(BARS, len(order)))
-    left = np.cumsum([0, *map(len, bars)])[:-1]
+    left = np.cumsum([0, *map(len, bars)])[:-1] + 0.5
     width = np.array([len(bar) for bar in bars])
     height = np.array([worth[bar].mean() for bar in bars])
     share = np.array([kept[bar].mean() for bar in bars])
@@ -174,6 +174,7 @@ def plot_scores(pruned: Pruned, group: int | None = None, ax: Axes | None = None
     ):
         alpha = 1.0 if colour == "C0" else 0.4
         ax.bar(left, size, width, start, align="edge", color=colour, alpha=alpha, label=name)
+    ax.set_ylim(0, 1.05 * height.max() or 1)
     ax.set_xlabel(f"rank of the {unit_name(group)}")
     ax.set_ylabel("sensitivity" if pruned.found.scores is None else pruned.found.how)
     below(ax)
@@ -200,10 +201,15 @@ def plot_mask(pruned: Pruned, group: int | None = None, ax: Axes | None = None) 
     fields = np.zeros((lines * columns, 4))
     fields[: len(kept)] = np.where(kept[:, None], to_rgba("C0"), to_rgba(GREY, 0.15))
     ax.imshow(fields.reshape(lines, columns, 4), interpolation="none", aspect="auto")
-    ax.set_yticks(range(0, lines, max(1, lines // 5)))
-    ax.set_yticklabels([f"{line * columns:,}" for line in ax.get_yticks().astype(int)])
-    ax.set_ylabel(f"first {unit_name(group)}\nof the line")
-    ax.set_xticks([])
+    if lines == 1:
+        ax.set_yticks([])
+        ax.set_xticks(range(0, columns, max(1, columns // 6)))
+        ax.set_xlabel(unit_name(group))
+    else:
+        ax.set_xticks([])
+        shown = range(0, lines, max(1, lines // 5))
+        ax.set_yticks(shown, [f"{line * columns:,}" for line in shown])
+        ax.set_ylabel(f"first {unit_name(group)}\nof the line")
     return ax
 
 

@@ -150,7 +150,7 @@ def _size_pictures(pruned: Pruned) -> Iterator[Picture]:
         f"logarithmic scale. The head that was taken has {result.best.active_units:,} and scores "
         f"{result.best.test_accuracy:.4f}; the dense head has {result.dense.active_units:,} and "
         f"scores {result.dense.test_accuracy:.4f}.",
-        5.2 if result.baselines else 4.6,
+        6.2 if result.baselines else 4.6,
     )
     trials, dense = pruned.found.trials, float(pruned.found.dense_values[0])
     if trials.generation is None:
