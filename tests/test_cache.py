@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -141,3 +143,25 @@ def test_two_processes_at_once(cache_dir: Path, caplog: pytest.LogCaptureFixture
     assert [writer.exitcode for writer in writers] == [0, 0]
     assert not caplog.records
     assert [p.suffix for p in cache_dir.iterdir()] == [".safetensors"]
+
+
+def test_one_makes_what_the_others_wait_for(tmp_path: Path) -> None:
+    made: list[int] = []
+
+    def make(number: int) -> None:
+        with cache.locked(tmp_path, KEY):
+            if cache.read(tmp_path, KEY) is None:
+                made.append(number)
+                time.sleep(0.05)
+                cache.write(tmp_path, KEY, entry())
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(make, range(8)))
+    assert len(made) == 1
+    assert list(tmp_path.iterdir()) == [cache.path_of(tmp_path, KEY)]
+
+
+def test_where_nothing_can_be_locked_nobody_is_kept_out(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with cache.locked(tmp_path / "file" / "below", KEY):
+        pass

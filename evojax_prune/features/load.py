@@ -7,6 +7,7 @@ import functools
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -20,7 +21,7 @@ from evojax_prune.features.backbones import Extractor
 from evojax_prune.features.cache import Entry, Key
 from evojax_prune.features.progress import counting
 
-_DEFAULTS = {
+_DEFAULTS: dict[str, Any] = {
     "data_dir": None,
     "backbone": backbones.DEFAULT,
     "backbone_weights": None,
@@ -120,20 +121,12 @@ def load_table(
     return table
 
 
-def content_key(
-    dataset: str,
-    *,
-    data_dir: Path | None = None,
-    backbone: str = backbones.DEFAULT,
-    backbone_weights: Path | None = None,
-    image_size: int | None = None,
-    skip_unreadable: bool = False,
-    groups: str | None = None,
-) -> dict[str, str]:
+def content_key(dataset: str, **given: Any) -> dict[str, str]:
     """Digests of all that the rows of a data set follow from, with no image decoded.
 
     Args:
-        dataset: as for :func:`load_table`, as are the others.
+        dataset: as for :func:`load_table`.
+        given: options of that function, but the last three.
 
     Returns:
         A hex digest per given split.
@@ -141,19 +134,12 @@ def content_key(
     Raises:
         UserError: as :func:`load_table`, as far as it shows without the images.
     """
-    check_options(
-        dataset,
-        data_dir=data_dir,
-        backbone=backbone,
-        backbone_weights=backbone_weights,
-        image_size=image_size,
-        skip_unreadable=skip_unreadable,
-        groups=groups,
-    )
+    check_options(dataset, **given)
+    asked = _DEFAULTS | given
     source = data.find_source(dataset)
-    options = LoadOptions(data_dir, skip_unreadable, groups)
+    options = LoadOptions(asked["data_dir"], asked["skip_unreadable"], asked["groups"])
     if "backbone" in source.reads:
-        recipe = _Recipe(backbone, backbone_weights, image_size)
+        recipe = _Recipe(asked["backbone"], asked["backbone_weights"], asked["image_size"])
         identities = data.identify(dataset, options)
         if identities is None:
             images = data.load(dataset, options)

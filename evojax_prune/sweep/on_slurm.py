@@ -95,8 +95,6 @@ class SlurmExecutor:
         shares = [
             tasks[len(tasks) * i // count : len(tasks) * (i + 1) // count] for i in range(count)
         ]
-        for task in tasks:
-            task.log.unlink(missing_ok=True)  # the log tells whether a run was begun
         self._jobs = self._submitted(shares)
         open_jobs = dict(zip(self._jobs, map(list, shares), strict=True))
         while open_jobs:

@@ -96,10 +96,10 @@ def _check_folder(folder: Path) -> None:
     """
     if folder.exists() and not folder.is_dir():
         raise UserError(f"--output {folder} is a file, expected a folder")
-    ours = {SOURCE, LOCK, FOLDER, LOGS}
-    if folder.is_dir() and (held := {entry.name for entry in folder.iterdir()}) and not held & ours:
+    held = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
+    if SOURCE not in held and (strange := held - {LOCK, FOLDER, LOGS}):
         raise UserError(
-            f"--output {folder} holds something else than a sweep, such as {min(held)}: give "
+            f"--output {folder} holds something else than a sweep, such as {min(strange)}: give "
             "another folder"
         )
 
@@ -115,6 +115,8 @@ def _run(plan: Plan, executor: Executor, observer: Observer) -> Outcome:
             book = _Book(skipped, observer, shown)
             while waiting:
                 book.begun = 0
+                for task in waiting:  # the log tells whether and how a run was begun
+                    task.log.unlink(missing_ok=True)
                 for news in executor.run(waiting):
                     book.enter(news)
                 waiting = book.again if book.begun else []
