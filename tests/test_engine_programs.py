@@ -81,7 +81,7 @@ def test_a_search_compiles_few_programs_and_these(monkeypatch: pytest.MonkeyPatc
             if found := re.match(r"Compiling jit\((\w+)\)", record.getMessage()):
                 compiled[found[1]] += 1
 
-    head = make_head("features", SPLITS)
+    head = make_head("features", SPLITS, (20,))  # of a width that no other test has compiled
     rng = np.random.default_rng(0)
     generations = [rng.random((24, 40)) < rng.random((24, 1)) for _ in range(5)]
 
@@ -94,7 +94,6 @@ def test_a_search_compiles_few_programs_and_these(monkeypatch: pytest.MonkeyPatc
     logger, handler = logging.getLogger("jax"), Names()
     logger.addHandler(handler)
     monkeypatch.setattr(logger, "propagate", False)
-    jax.clear_caches()
     with jax.log_compiles():
         search()
         # what trains is `run`; its states begin and its scores are taken by a `member` each
