@@ -82,6 +82,24 @@ def test_some_of_and_highest_are_exact() -> None:
         assert set(np.flatnonzero(top)) == set(expected)
 
 
+@pytest.mark.parametrize("bias", [0.0, 3.0])
+def test_a_swap_is_what_its_own_draws_give(bias: float) -> None:
+    """Both draws are made at once; seeded searches must not notice."""
+    child = np.random.default_rng(1).random((2, LENGTH)) < 0.3
+    guide = np.random.default_rng(2).random((1, LENGTH)).astype(np.float32)
+    found = SwapMutation(0.2, bias)(KEY, jnp.asarray(child), jnp.asarray(guide))
+    _, *keys = jax.random.split(KEY, 3)
+    for key, before, after in zip(keys, child, np.asarray(found), strict=True):
+        _, key_off, key_on = jax.random.split(key, 3)
+        count = jnp.int32((before & ~after).sum())
+        off = some_of(key_off, jnp.asarray(before), count)
+        on = some_of(key_on, jnp.asarray(~before), count)
+        if bias:
+            noisy = bias * guide[0] + jax.random.gumbel(key_on, (LENGTH,), jnp.float32)
+            on = highest(noisy, jnp.asarray(~before), count)
+        np.testing.assert_array_equal(after, before ^ np.asarray(off) ^ np.asarray(on))
+
+
 def test_first_genomes_take_the_best_bits_at_many_sizes() -> None:
     guide = np.stack([np.linspace(0, 1, 512), np.linspace(1, 0, 512)]).astype(np.float32)
     drawn = np.asarray(RankedGenomes(512).population(KEY, 40, jnp.asarray(guide)))

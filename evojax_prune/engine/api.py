@@ -100,7 +100,7 @@ def fit_population(
     how = (protocol, evaluate, return_params, member_batch, path.name, forms)
     job = Job(masks, folds, head, seed, params, *how)
     hosts.announce(job)
-    fits = job.train(prepared, actives, progress)
+    fits = job.train(prepared, actives, hosts.counted(progress))
     after = compiled_so_far()
     compile_seconds = after.seconds - before.seconds
     report = EngineReport(

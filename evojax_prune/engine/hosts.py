@@ -101,6 +101,14 @@ def announce(job: Any) -> None:
     exchange((new, _team.alive(), dataclasses.replace(job, splits=tokens)))
 
 
+def counted(progress: Callable[[int], None] | None) -> Callable[[int], None] | None:
+    """Of what this host trains, as many heads as all hosts train meanwhile, about."""
+    hosts = jax.process_count()
+    if progress is None or hosts == 1:
+        return progress
+    return lambda heads: progress(heads * hosts)
+
+
 def own_rows(members: int) -> list[int]:
     """Rows of the population that this host trains: every n-th, so that the load is even."""
     return list(range(jax.process_index(), members, jax.process_count()))

@@ -18,6 +18,7 @@ from evojax_prune.core.splits import Split
 from evojax_prune.engine.batches import epoch_order, steps
 from evojax_prune.engine.fold import convert_split
 from evojax_prune.engine.optax.steps import OptaxProgram, OptaxState, make_optimizer
+from evojax_prune.engine.xla.programs import full_float32
 from evojax_prune.engine.xla.sgd import FirstLayer, Rates, Weights, as_weights
 from evojax_prune.engine.xla.stopping import StoppingLimits, StoppingState, after_epoch, start
 
@@ -135,6 +136,7 @@ def _compiled(program: OptaxProgram) -> Callable[..., tuple[OptaxState, Stopping
     """One epoch and its bookkeeping."""
 
     @jax.jit
+    @full_float32
     def run(data, kept, state, progress, index, weight, rates, limits):
         state, loss = program.epoch(data, kept, state, index, weight, rates)
         return state, after_epoch(progress, loss, state.weights, limits, program.restore_best)

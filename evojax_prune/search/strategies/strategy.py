@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import abc
 import dataclasses
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -80,6 +82,18 @@ class Strategy(abc.ABC):
         """The genomes ``bool [P, G]`` that live on; None if the strategy keeps no population."""
 
 
+@functools.lru_cache(maxsize=16)
+def _asking(algorithm: PopulationBasedAlgorithm) -> Callable[..., Any]:
+    """``algorithm.ask``; on a CPU without optimisations that take longer than they save.
+
+    Its many random draws take XLA seconds to compile and milliseconds to run.
+    """
+    cpu = jax.default_backend() == "cpu"
+    return jax.jit(
+        algorithm.ask, compiler_options={"xla_backend_optimization_level": 1} if cpu else None
+    )
+
+
 class BitStrategy(Strategy):
     """A genetic algorithm on bits (:class:`~evojax_prune.search.strategies.binary.BinaryGA`)."""
 
@@ -108,7 +122,7 @@ class BitStrategy(Strategy):
         if state is None:
             genomes = self._first(key)
         else:
-            genomes, state = self.algorithm.ask(key, state, self._params)
+            genomes, state = _asking(self.algorithm)(key, state, self._params)
         return np.asarray(genomes), state
 
     def tell(self, key: jax.Array, genomes: np.ndarray, costs: np.ndarray, state: Any) -> Any:
