@@ -44,6 +44,25 @@ def test_the_recipe_for_numpy_gives_the_reported_accuracy(
     assert capsys.readouterr().out.startswith("['")
 
 
+@pytest.mark.slow
+def test_the_python_blocks_run_as_typed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One after another, only with a smaller budget."""
+    monkeypatch.chdir(tmp_path)
+    text = README[README.index("## From Python") : README.index("## Development")]
+    small = "size=16, population=4, evaluations=8, hidden=(8,)"
+    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    names: dict[str, Any] = {}
+    for block in blocks:
+        exec(block.replace("size=16", small), names)
+    said = capsys.readouterr().out
+    assert said.startswith("On test the evolved head scores")
+    assert "(1797, " in said
+    assert names["features"].shape == (2, 1280)
+    assert len(blocks) == 2
+
+
 def test_every_flag_in_the_documents_exists() -> None:
     known = {f"--{name.replace('_', '-')}" for name in config.RunConfig.model_fields}
     known |= {"--config", "--help", "--format", "--with-backbone"}

@@ -100,9 +100,9 @@ class DataOptions(Options):
     groups: str | None = Field(
         None,
         max_length=1000,
-        description="regular expression searched in each file's path below the image folder; its "
-        "captures, joined, name the file's group, and no group is split across train, selection "
-        "and test",
+        description="regular expression searched in each file's path below the image folder; what "
+        "(?P<group>...) matches, or else all captures joined, names the file's group, and no group "
+        "is split across train, selection and test",
         json_schema_extra=metavar("REGEX"),
     )
     allow_group_overlap: bool = Field(
