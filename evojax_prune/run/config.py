@@ -9,12 +9,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, Field, ValidationError, ValidationInfo, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from evojax_prune.core.errors import UserError, shortened
-from evojax_prune.core.files import checked_path
 from evojax_prune.core.mode import Grain, ModeName
-from evojax_prune.core.options import Options, metavar, suggestion
+from evojax_prune.core.options import (
+    Layers,
+    NameOrPath,
+    Options,
+    UserPath,
+    metavar,
+    suggestion,
+)
 from evojax_prune.core.scaling import Scale
 from evojax_prune.data.splitting.partition import Selection
 from evojax_prune.methods import METHODS
@@ -26,20 +32,6 @@ from evojax_prune.methods.options import (
 )
 from evojax_prune.objectives import OOD
 from evojax_prune.run.presets import Preset, merged, preset
-
-
-def _usable(path: Path, info: ValidationInfo) -> Path:
-    return checked_path(path, str(info.field_name))
-
-
-def _named(text: str, info: ValidationInfo) -> str:
-    """A name that may be a path."""
-    checked_path(text, str(info.field_name))
-    return text
-
-
-UserPath = Annotated[Path, AfterValidator(_usable)]
-NameOrPath = Annotated[str, AfterValidator(_named)]
 
 
 class SourceOptions(Options):
@@ -163,11 +155,12 @@ class HeadOptions(Options):
         description="what is done to the features before a head sees them: standard: mean 0 and "
         "variance 1 over the training rows; l2: each row of length 1; none",
     )
-    hidden: tuple[Annotated[int, Field(ge=1, le=2**16)], ...] | None = Field(
+    hidden: Layers | None = Field(
         None,
-        min_length=1,
         max_length=100,
-        description="units of each hidden layer; 512 if not given, 512 512 for fc1, fc2, both",
+        description="units of each hidden layer; 512 if not given, 512 512 for fc1, fc2, both; "
+        "linear: no hidden layer, so that the head is softmax regression (mode features)",
+        json_schema_extra=metavar("INT [INT ...]|linear"),
     )
 
 
