@@ -8,7 +8,6 @@ from pathlib import Path
 from evojax_prune import data
 from evojax_prune.core.errors import UserError
 from evojax_prune.data import FeatureTable, ImageDataset, ImageSplit, LoadOptions
-from evojax_prune.data.splitting.groups import tell_groups
 from evojax_prune.features import backbones, cache, extract
 from evojax_prune.features.backbones import Extractor
 from evojax_prune.features.cache import Entry, Key
@@ -90,8 +89,6 @@ def load_table(
                 for name, split in images.splits.items()
             }
         table = _table(entries, source.display_name(dataset), recipe.name, groups)
-    if table.groups is not None:
-        tell_groups(table.groups)
     return table
 
 

@@ -19,6 +19,7 @@ from evojax_prune.core.options import Options
 from evojax_prune.core.pruning import Pruning
 from evojax_prune.core.splits import FeatureSplits
 from evojax_prune.data import FeatureTable, make_splits, scale_splits, table_of
+from evojax_prune.data.splitting.groups import tell_groups
 from evojax_prune.engine import ENGINES, optimizer_names
 from evojax_prune.features import load_table
 from evojax_prune.methods import METHODS, Method
@@ -371,6 +372,8 @@ def make_problem(config: RunConfig, table: FeatureTable) -> Problem:
         seed=config.seed,
         allow_group_overlap=config.allow_group_overlap,
     )
+    if table.groups is not None:
+        tell_groups(table.groups)
     features = splits[0].train.x.shape[1]
     try:
         spec = head_spec(config.mode, features, len(table.classes), config.hidden)
