@@ -29,6 +29,7 @@ from evojax_prune.methods import METHODS
 from evojax_prune.objectives import OBJECTIVES
 from evojax_prune.report.result import Result
 from evojax_prune.report.writers import WRITERS
+from evojax_prune.run.trackers import TRACKERS
 
 GUIDE = (Path(__file__).resolve().parent.parent / "docs" / "extending.md").read_text("utf-8")
 EXAMPLES = dict(re.findall(r"^## ([^\n]+)\n(?:(?!^## ).)*?```python\n(.*?)```", GUIDE, re.M | re.S))
@@ -43,7 +44,7 @@ QUICK = (
 @pytest.fixture(autouse=True)
 def registries() -> Iterator[None]:
     """Each test has its own."""
-    known = (METHODS, OBJECTIVES, OPTIMIZERS, SOURCES, BACKBONES, WRITERS)
+    known = (METHODS, OBJECTIVES, OPTIMIZERS, SOURCES, BACKBONES, TRACKERS, WRITERS)
     before = [dict(registry) for registry in known]
     yield
     for registry, content in zip(known, before, strict=True):
@@ -130,6 +131,29 @@ def test_a_writer(tmp_path: Path, table: Path) -> None:
     file = plugin(tmp_path, "line", EXAMPLES["A file of the result"])
     result = run(tmp_path, file, "--dataset", str(table), *QUICK)
     assert (tmp_path / "run" / "line.txt").read_text() == result.comparison.sentence
+
+
+def test_a_tracker(tmp_path: Path, table: Path) -> None:
+    file = plugin(tmp_path, "lines", EXAMPLES["A tracker"])
+    result = run(tmp_path, file, "--dataset", str(table), "--track", "lines", *QUICK)
+    *generations, end = map(json.loads, (tmp_path / "run.jsonl").read_text().splitlines())
+    assert [line["generation"] for line in generations] == list(range(len(generations)))
+    assert generations[-1]["search/evaluations"] == result.search.evaluations
+    assert end["result"] == result.comparison.sentence
+    assert {"result.json", "head.safetensors"} <= set(end["files"])
+
+
+def test_following_a_run_from_python(capsys: pytest.CaptureFixture[str]) -> None:
+    exec(EXAMPLES["Following a run from Python"], {})
+    *generations, end = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in generations] == [str(i) for i in range(len(generations))]
+    assert re.fullmatch(r"\d+ features", end)
+
+
+def test_every_example_is_run() -> None:
+    tests = Path(__file__).read_text(encoding="utf-8")
+    assert all(f'EXAMPLES["{name}"]' in tests for name in EXAMPLES)
+    assert len(EXAMPLES) == GUIDE.count("```python")
 
 
 @pytest.mark.parametrize(

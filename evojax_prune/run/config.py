@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from evojax_prune.core.errors import UserError, shortened
 from evojax_prune.core.mode import Grain, ModeName
@@ -32,6 +32,7 @@ from evojax_prune.methods.options import (
 )
 from evojax_prune.objectives import OOD
 from evojax_prune.run.presets import Preset, merged, preset
+from evojax_prune.run.trackers import known_trackers
 
 
 class SourceOptions(Options):
@@ -206,6 +207,12 @@ class OutputOptions(Options):
         None, description="folder for the results; runs/<dataset>-<mode>-<time> if not given"
     )
     overwrite: bool = Field(False, description="replace the results that are in the folder already")
+    track: Annotated[tuple[str, ...], AfterValidator(known_trackers)] = Field(
+        (),
+        description="experiment trackers that follow the run: tensorboard, mlflow, wandb (offline "
+        "unless WANDB_MODE says otherwise), each with the extra of its name",
+        json_schema_extra=metavar("NAME [NAME ...]"),
+    )
 
 
 class RunConfig(
