@@ -65,8 +65,11 @@ def test_the_python_blocks_run_as_typed(
 
 def test_every_flag_in_the_documents_exists() -> None:
     known = {f"--{name.replace('_', '-')}" for name in config.RunConfig.model_fields}
-    known |= {"--config", "--help", "--format", "--with-backbone"}
-    texts = [README, *(path.read_text() for path in (ROOT / "configs").glob("*.yaml"))]
+    known |= {"--config", "--help", "--format", "--with-backbone", "--logdir"}
+    guides = ("index", "how", "search", "extending", "trackers", "faq")
+    files = [ROOT / "docs" / f"{name}.md" for name in guides]
+    files += (ROOT / "configs").glob("*.yaml")
+    texts = [README, *(path.read_text(encoding="utf-8") for path in files)]
     for text in texts:
         for flag in re.findall(r"(?<![\w-])--[a-z][a-z-]+", text):
             assert flag in known, flag
