@@ -49,10 +49,11 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
 
 class PlainRoles(griffe.Extension):
-    """Sphinx's roles in docstrings as code, and its literal blocks as indented ones."""
+    """Sphinx's markup in docstrings as Markdown; a section of one example as one of examples."""
 
     def on_object(self, *, obj: griffe.Object, **_: Any) -> None:
         """See griffe."""
         if obj.docstring is not None:
             text = re.sub(r":\w+:`~?([^`]+)`", r"`\1`", obj.docstring.value)
-            obj.docstring.value = re.sub(r"``([^`]+)``", r"`\1`", text).replace("::\n", ":\n")
+            text = re.sub(r"``([^`]+)``", r"`\1`", text).replace("::\n", ":\n")
+            obj.docstring.value = re.sub(r"^Example:$", "Examples:", text, flags=re.MULTILINE)
