@@ -180,11 +180,12 @@ class WandB(Tracker):
     def __init__(self, run: TrackedRun) -> None:
         import wandb
 
+        mode: Any = os.environ.get("WANDB_MODE", "offline")
         self._run = wandb.init(
             project=os.environ.get("WANDB_PROJECT", PROJECT),
             name=run.name,
             config=run.settings,
-            mode=os.environ.get("WANDB_MODE", "offline"),  # type: ignore[arg-type]
+            mode=mode,
             reinit="create_new",
             settings=wandb.Settings(silent=True, console="off"),
         )
