@@ -141,7 +141,7 @@ class _Pruner(BaseEstimator):
 
 
 class HeadPruner(ClassifierMixin, _Pruner):
-    """A classifier of features: a pruned head of one or more hidden layers.
+    """A classifier of features: a pruned head with hidden layers, or a linear one.
 
     Args:
         mode: what is pruned: ``features``, or the units of hidden layers: ``fc1``, ``fc2``,
@@ -155,7 +155,8 @@ class HeadPruner(ClassifierMixin, _Pruner):
         evaluations: heads that a search trains.
         population: genomes per generation.
         keep: fraction of the bits that ``sensitivity`` keeps; ``auto`` tries several.
-        hidden: units of each hidden layer that the mode has, or a tuple of the units of each.
+        hidden: units of each hidden layer that the mode has, or a tuple of the units of each; ()
+            for a linear head, which is softmax regression (``features`` only).
         scale: what is done to the features: ``standard``, ``l2`` or ``none``.
         search_epochs: most epochs of each head that a search trains.
         epochs: most epochs of the dense head, the finalists and the head that is kept.

@@ -375,7 +375,6 @@ SETTINGS: dict[str, tuple[str | bytes, str]] = {
     "inner unknown key": ("search_protocol: {epoch: 1}", "c.yaml, search_protocol, did you mean"),
     "a number for a protocol": ("search_protocol: 3", "is 3, expected keys of its own: epochs"),
     "a number for a list": ("hidden: 12", "hidden is 12, expected a list"),
-    "an empty list": ("hidden: []", "hidden is [], expected at least 1"),
     "a list for a name": ("protocol: [paper]", "protocol is ['paper'], expected one of"),
     "a list for a method": ("method: [search]", "method is ['search'], expected text"),
     "a number for a name": ("dataset: 3", "dataset is 3, expected text"),

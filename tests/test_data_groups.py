@@ -39,9 +39,7 @@ def test_a_named_group_decides() -> None:
 def test_groups_are_told(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level("INFO", "evojax_prune"):
         tell_groups({"train": np.array(["a", "b", "b"]), "test": np.array(["c", "b", "a"])})
-    assert caplog.messages == [
-        "3 groups of 6 rows, the largest: 'b' (3 rows), 'a' (2 rows), 'c' (1 rows)"
-    ]
+    assert caplog.messages == ["6 rows in 3 groups, largest: 'b' (3), 'a' (2), 'c' (1)"]
 
 
 def test_groups_of_one_are_warned_of(caplog: pytest.LogCaptureFixture) -> None:

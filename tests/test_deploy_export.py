@@ -299,33 +299,79 @@ def test_a_missing_converter_is_named(
     assert "pip install 'evojax-prune[export]'" in capsys.readouterr().err
 
 
-@pytest.mark.slow
-@needs_onnx
-def test_backbone_and_heads_in_one_file(tmp_path: Path, quick: None) -> None:
-    """Lite0 at its own size, on photographs."""
+def fitted(net: Extractor, images: np.ndarray, labels: np.ndarray) -> CompactHead:
+    """A head that reads 64 of the backbone's features and tells some images apart."""
     from sklearn.linear_model import LogisticRegression
 
-    images, labels = pixels(32, 224), np.arange(32) % 3
-    card = deploy_cases.backbone(LITE, 224)
-    folder = deploy_cases.write_run(tmp_path / "run", 1280, "standard", backbone=card)
-    kept = np.random.default_rng(0).choice(1280, 64, replace=False)
-    x = np.asarray(backbones.load(LITE).apply(images))
+    kept = np.random.default_rng(0).choice(net.features, 64, replace=False)
+    x = np.asarray(net.apply(images))
     scaling = Scaling.fit("standard", x)
     model = LogisticRegression().fit(scaling.apply(x)[:, kept], labels)
     layer = model.coef_.T.astype(np.float32), model.intercept_.astype(np.float32)
-    head = CompactHead(kept, (layer,)).reading_raw(scaling)
-    save_heads(
-        folder / "head.safetensors", (head,), deploy_cases.card(1280, "standard", backbone=card)
-    )
-    classifier = evojax_prune.load(folder)
-    expected = classifier.predict_proba(deploy_cases.photographs(32))
-    np.testing.assert_array_equal(expected.argmax(1), labels)
+    return CompactHead(kept, (layer,)).reading_raw(scaling)
+
+
+def assert_exports(
+    folder: Path, head: CompactHead, card: HeadCard, images: np.ndarray, *weights: str
+) -> np.ndarray:
+    """Both programs from images to classes give what predict_proba gives; returns that."""
+    folder.mkdir()
+    save_heads(folder / "head.safetensors", (head,), card)
+    classifier = evojax_prune.load(folder, backbone_weights=Path(weights[1]) if weights else None)
+    expected = classifier.predict_proba(images)
     for format, code, name in (
         ("onnx", RUN_ONNX, "model.onnx"),
         ("stablehlo", RUN_STABLEHLO, "model.stablehlo.zip"),
     ):
-        assert main(["export", str(folder), "--format", format, "--with-backbone"]) == 0
+        assert main(["export", str(folder), "--format", format, "--with-backbone", *weights]) == 0
         found, _, told = elsewhere(code, folder / name, images)
         assert_same(found, expected)
         assert told.features == 64
         assert "shortened backbone" in (folder / f"{name}.md").read_text()
+    return expected
+
+
+@pytest.mark.slow
+@needs_onnx
+def test_backbone_and_heads_in_one_file(tmp_path: Path, quick: None) -> None:
+    """Lite0 at its own size, on photographs."""
+    images, labels = pixels(32, 224), np.arange(32) % 3
+    head = fitted(backbones.load(LITE), images, labels)
+    card = deploy_cases.card(1280, "standard", backbone=deploy_cases.backbone(LITE, 224))
+    expected = assert_exports(tmp_path / "run", head, card, images)
+    np.testing.assert_array_equal(expected.argmax(1), labels)
+
+
+@pytest.mark.slow
+@needs_onnx
+@pytest.mark.skipif(importlib.util.find_spec("keras") is None, reason="keras is not installed")
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", ["mobilenet", "efficientnetb0", "vgg16"])
+def test_a_network_of_keras_and_heads_in_one_file(name: str, tmp_path: Path, quick: None) -> None:
+    """Networks whose last convolution allows shortening, with random weights."""
+    from evojax_prune.features.backbones import keras_networks
+    from evojax_prune.features.extract import backbone_card
+
+    file = tmp_path / "net.weights.h5"
+    keras = keras_networks._import_keras(name)
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        model = keras_networks._build(keras, backbones.KERAS[name], SIZE)
+        model.set_weights([drawn(v.path, v.shape) for v in model.weights])
+        model.save_weights(file)
+    images, labels = pixels(24, SIZE), np.arange(24) % 3
+    net = backbones.load(name, file, SIZE)
+    card = deploy_cases.card(net.features, "standard", backbone=backbone_card(name, file, SIZE))
+    weights = ("--backbone-weights", str(file))
+    assert_exports(tmp_path / "run", fitted(net, images, labels), card, images, *weights)
+
+
+def drawn(path: str, shape: tuple[int, ...]) -> np.ndarray:
+    """Random weights under which images still differ behind the last layer (He et al. 2015)."""
+    rng = np.random.default_rng(len(path) + sum(shape))
+    if len(shape) < 2:
+        positive = "gamma" in path or "variance" in path
+        return (1 + 0.2 * rng.random(shape) if positive else 0.1 * rng.normal(size=shape)).astype(
+            np.float32
+        )
+    inputs = np.prod(shape[:2] if "depthwise" in path or "dwconv" in path else shape[:-1])
+    return (rng.normal(size=shape) * np.sqrt(2 / inputs)).astype(np.float32)

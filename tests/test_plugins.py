@@ -1,4 +1,4 @@
-"""A method, an objective, a source, a backbone and a writer of one's own, by the main command.
+"""Every example of docs/extending.md, by the main command.
 
 Each is a file of its own and one registration line: here the file is written, imported once by
 ``--plugin`` and used by its name.
@@ -7,102 +7,33 @@ Each is a file of its own and one registration line: here the file is written, i
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import optax
 import pytest
+from engine_cases import make_splits
 
 from evojax_prune.cli import main as command
+from evojax_prune.core.errors import UserError
+from evojax_prune.core.head import head_spec
+from evojax_prune.core.masks import dense_masks
+from evojax_prune.core.protocol import Protocol
 from evojax_prune.data import SOURCES
+from evojax_prune.engine import OPTIMIZERS, fit_population
 from evojax_prune.features import BACKBONES
 from evojax_prune.methods import METHODS
 from evojax_prune.objectives import OBJECTIVES
 from evojax_prune.report.result import Result
 from evojax_prune.report.writers import WRITERS
+from evojax_prune.run.trackers import TRACKERS
 
-METHOD = '''
-"""Keeps the features that vary most."""
-import time
-import numpy as np
-from evojax_prune.core.options import Options
-from evojax_prune.core.objective import Objective
-from evojax_prune.methods import METHODS, Method
-from evojax_prune.methods.found import Effort, Found, Trials
-from evojax_prune.methods.problem import best_outcome, random_genomes
-from evojax_prune.search.archive import digests, pack
-
-class VarianceOptions(Options):
-    share: float = 0.5
-
-def find(problem, options, session):
-    began = time.monotonic()
-    scores = problem.splits[0].train.x.var(0)
-    bits = problem.pruning.keep([scores], (options.share,))[None]
-    fits = problem.final_fits(problem.pruning.dense)
-    (dense,), (pruned,) = problem.judged(fits, problem.pruning.dense), problem.refit(bits)
-    random = best_outcome(problem.refit(random_genomes(int(bits.sum()), bits.shape[1], 1, 0)))
-    names = tuple(digests(pack(bits)))
-    values = np.array([[pruned.selection]])
-    columns = {"epochs": np.array([1]), "seconds": np.array([0.0])}
-    trials = Trials((Objective("accuracy", "accuracy"),), names, bits.sum(1), bits.shape[1], values,
-                    None, columns)
-    effort = Effort(time.monotonic() - began, "one size was asked for", (fits.report,))
-    return Found("most variance", "pruned", "variance", dense, pruned, random, 1, trials,
-                 pruned.selection, np.array([dense.selection]), effort, pack(bits), (pruned,), "it")
-
-METHODS["variance"] = Method(VarianceOptions, lambda: find)
-'''
-
-OBJECTIVE = '''
-"""How evenly a head does over its bits' places: only to be different."""
-from evojax_prune.core.objective import Objective
-from evojax_prune.objectives import OBJECTIVES, Measure
-
-OBJECTIVES["first-half"] = Measure(
-    Objective("first-half", "active bits of the first half", maximised=False, noisy=False),
-    lambda scores: scores.genomes[:, : scores.genomes.shape[1] // 2].sum(1).astype(float),
-)
-'''
-
-SOURCE = '''
-"""Features of a text file, the class last on each line."""
-import numpy as np
-from evojax_prune.data import SOURCES, Source, table_of
-
-class Lines(Source):
-    title = "a text file of numbers"
-
-    def claims(self, dataset):
-        return dataset.endswith(".lines")
-
-    def load(self, dataset, options):
-        rows = np.loadtxt(dataset)
-        return table_of(rows[:, :-1], rows[:, -1].astype(int))
-
-SOURCES["lines"] = Lines()
-'''
-
-BACKBONE = '''
-"""Means of the image's nine fields."""
-import numpy as np
-from evojax_prune.features import register_backbone
-
-def fields(images):
-    n, size = images.shape[:2]
-    return images.reshape(n, 3, size // 3, 3, size // 3, 3).mean((2, 4)).reshape(n, -1) / 255
-
-register_backbone("fields", fields, image_size=48, version="1")
-'''
-
-WRITER = '''
-"""One line about the run."""
-from evojax_prune.core.files import write_file
-from evojax_prune.report.writers import WRITERS
-
-WRITERS["line.txt"] = lambda path, pruned: write_file(path, pruned.result.comparison.sentence)
-'''
+GUIDE = (Path(__file__).resolve().parent.parent / "docs" / "extending.md").read_text("utf-8")
+EXAMPLES = dict(re.findall(r"^## ([^\n]+)\n(?:(?!^## ).)*?```python\n(.*?)```", GUIDE, re.M | re.S))
+"""The first Python block of each section of the guide."""
 
 QUICK = (
     *("--hidden", "8", "--population", "4", "--evaluations", "12", "--finalists", "2"),
@@ -113,7 +44,7 @@ QUICK = (
 @pytest.fixture(autouse=True)
 def registries() -> Iterator[None]:
     """Each test has its own."""
-    known = (METHODS, OBJECTIVES, SOURCES, BACKBONES, WRITERS)
+    known = (METHODS, OBJECTIVES, OPTIMIZERS, SOURCES, BACKBONES, TRACKERS, WRITERS)
     before = [dict(registry) for registry in known]
     yield
     for registry, content in zip(known, before, strict=True):
@@ -146,7 +77,7 @@ def table(tmp_path: Path) -> Path:
 
 
 def test_a_third_method(tmp_path: Path, table: Path) -> None:
-    file = plugin(tmp_path, "variance", METHOD)
+    file = plugin(tmp_path, "variance", EXAMPLES["A method"])
     words = ("--dataset", str(table), "--method", "variance", "--method-options", "share=0.25")
     result = run(tmp_path, file, *words, "--hidden", "8", "--final-protocol.epochs", "3")
     assert result.best_name == "most variance"
@@ -154,29 +85,75 @@ def test_a_third_method(tmp_path: Path, table: Path) -> None:
 
 
 def test_an_objective(tmp_path: Path, table: Path) -> None:
-    file = plugin(tmp_path, "half", OBJECTIVE)
+    file = plugin(tmp_path, "half", EXAMPLES["An objective"])
     words = ("--dataset", str(table), "--objectives", "cross-entropy", "first-half")
     assert run(tmp_path, file, *words, *QUICK).search.objectives == ["cross-entropy", "first-half"]
     assert "first-half" in (tmp_path / "run" / "evaluations.csv").read_text().splitlines()[0]
 
 
+def test_an_optimizer(tmp_path: Path, table: Path) -> None:
+    file = plugin(tmp_path, "clipped", EXAMPLES["An optimizer"])
+    words = ("--method", "sensitivity", "--keep", "0.5", "--hidden", "8")
+    words += ("--final-protocol.epochs", "2", "--final-protocol.optimizer", "clipped")
+    result = run(tmp_path, file, "--dataset", str(table), *words)
+    assert result.config["final_protocol"]["optimizer"] == "clipped"
+    assert list(result.search.paths) == ["optax"]
+
+
+def test_an_optimizer_of_ones_own_trains_as_optaxs_does() -> None:
+    splits = make_splits()
+    head = head_spec("features", 40, 3, (8,))
+    OPTIMIZERS["mine"] = lambda learning_rate: optax.adam(learning_rate)
+    mine, theirs = (
+        fit_population(dense_masks(head), splits, Protocol(epochs=2, optimizer=name), head=head)
+        for name in ("mine", "adam")
+    )
+    np.testing.assert_array_equal(mine.loss, theirs.loss)
+    OPTIMIZERS["nothing"] = lambda learning_rate: None
+    with pytest.raises(UserError, match="optimizer 'nothing' gives NoneType, expected an optax"):
+        fit_population(dense_masks(head), splits, Protocol(optimizer="nothing"), head=head)
+
+
 def test_a_source(tmp_path: Path, table: Path) -> None:
-    file = plugin(tmp_path, "lines", SOURCE)
+    file = plugin(tmp_path, "lines", EXAMPLES["A source of data"])
     result = run(tmp_path, file, "--dataset", str(table.with_suffix(".lines")), *QUICK)
     assert result.dataset.features == 12
 
 
 def test_a_backbone(tmp_path: Path) -> None:
-    file = plugin(tmp_path, "fields", BACKBONE)
+    file = plugin(tmp_path, "fields", EXAMPLES["A backbone"])
     result = run(tmp_path, file, "--dataset", "digits", "--backbone", "fields", *QUICK)
     assert result.dataset.features == 27
     assert "fields" in result.dataset.source
 
 
 def test_a_writer(tmp_path: Path, table: Path) -> None:
-    file = plugin(tmp_path, "line", WRITER)
+    file = plugin(tmp_path, "line", EXAMPLES["A file of the result"])
     result = run(tmp_path, file, "--dataset", str(table), *QUICK)
     assert (tmp_path / "run" / "line.txt").read_text() == result.comparison.sentence
+
+
+def test_a_tracker(tmp_path: Path, table: Path) -> None:
+    file = plugin(tmp_path, "lines", EXAMPLES["A tracker"])
+    result = run(tmp_path, file, "--dataset", str(table), "--track", "lines", *QUICK)
+    *generations, end = map(json.loads, (tmp_path / "run.jsonl").read_text().splitlines())
+    assert [line["generation"] for line in generations] == list(range(len(generations)))
+    assert generations[-1]["search/evaluations"] == result.search.evaluations
+    assert end["result"] == result.comparison.sentence
+    assert {"result.json", "head.safetensors"} <= set(end["files"])
+
+
+def test_following_a_run_from_python(capsys: pytest.CaptureFixture[str]) -> None:
+    exec(EXAMPLES["Following a run from Python"], {})
+    *generations, end = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in generations] == [str(i) for i in range(len(generations))]
+    assert re.fullmatch(r"\d+ features", end)
+
+
+def test_every_example_is_run() -> None:
+    tests = Path(__file__).read_text(encoding="utf-8")
+    assert all(f'EXAMPLES["{name}"]' in tests for name in EXAMPLES)
+    assert len(EXAMPLES) == GUIDE.count("```python")
 
 
 @pytest.mark.parametrize(

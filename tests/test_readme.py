@@ -47,12 +47,34 @@ def test_the_recipe_for_numpy_gives_the_reported_accuracy(
     assert capsys.readouterr().out.startswith("['")
 
 
+@pytest.mark.slow
+def test_the_python_blocks_run_as_typed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One after another, only with a smaller budget."""
+    monkeypatch.chdir(tmp_path)
+    text = README[README.index("## From Python") : README.index("## Development")]
+    small = "size=16, population=4, evaluations=8, hidden=(8,)"
+    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    names: dict[str, Any] = {}
+    for block in blocks:
+        exec(block.replace("size=16", small), names)
+    said = capsys.readouterr().out
+    assert said.startswith("On test the evolved head scores")
+    assert "(1797, " in said
+    assert names["features"].shape == (2, 1280)
+    assert len(blocks) == 2
+
+
 def test_every_flag_in_the_documents_exists() -> None:
     known = {f"--{name.replace('_', '-')}" for name in config.RunConfig.model_fields}
-    known |= {"--config", "--help"}
+    known |= {"--config", "--help", "--logdir"}
     for words in (Predict, Export, Sweep):
         known |= {f"--{field.name.replace('_', '-')}" for field in dataclasses.fields(words)}
-    texts = [README, *(path.read_text() for path in (ROOT / "configs").glob("*.yaml"))]
+    guides = ("index", "how", "search", "extending", "trackers", "faq")
+    files = [ROOT / "docs" / f"{name}.md" for name in guides]
+    files += (ROOT / "configs").glob("*.yaml")
+    texts = [README, *(path.read_text(encoding="utf-8") for path in files)]
     for text in texts:
         for flag in re.findall(r"(?<![\w-])--[a-z][a-z-]+", text):
             assert flag in known, flag

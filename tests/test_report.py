@@ -199,8 +199,10 @@ def test_notices_are_shown_among_the_progress() -> None:
     text = io.StringIO()
     with progress.show_notices(Console(file=text)):
         logging.getLogger("evojax_prune.somewhere").warning("entry %s is damaged", "x")
+        logging.getLogger("evojax_prune.somewhere").info("for developers")
+        logging.getLogger("evojax_prune").info("6 rows in 3 groups")
     logging.getLogger("evojax_prune").warning("not shown any more")
-    assert lines_of(text) == ["note: entry x is damaged"]
+    assert lines_of(text) == ["note: entry x is damaged", "note: 6 rows in 3 groups"]
 
 
 @pytest.mark.parametrize(

@@ -91,7 +91,8 @@ def run(config: RunConfig) -> Pruned:
         except (KeyboardInterrupt, UserError):
             if store.resumable:
                 file = store.path / "config.yaml"
-                say(console, f"to go on: {flags.PROGRAM} --config {file} --output {output}")
+                track = f" --track {' '.join(config.track)}" if config.track else ""
+                say(console, f"to go on: {flags.PROGRAM} --config {file} --output {output}{track}")
             raise
     show(pruned, output)
     return pruned

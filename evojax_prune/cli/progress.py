@@ -135,12 +135,14 @@ class _Lines:
 
 @contextlib.contextmanager
 def show_notices(console: Console) -> Iterator[None]:
-    """Print what the package logs, from notices upwards, among the progress."""
+    """Print what the package logs among the progress: what it says of the data, and warnings."""
     logger = logging.getLogger("evojax_prune")
     handler = _Notices(console)
+    # Modules that log under their own names tell developers; only their warnings are for users.
+    handler.addFilter(lambda record: record.name == logger.name or record.levelno > logging.INFO)
     level = logger.level
     logger.addHandler(handler)
-    logger.setLevel(logging.WARNING)
+    logger.setLevel(logging.INFO)
     try:
         yield
     finally:

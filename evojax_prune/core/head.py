@@ -1,4 +1,4 @@
-"""The head that is trained on backbone features: one or more hidden layers, ReLU, softmax out."""
+"""The head that is trained on backbone features: hidden layers with ReLU, if any, softmax out."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class HeadSpec:
 
     Attributes:
         features: inputs F.
-        hidden: units of each hidden layer, at least one.
+        hidden: units of each hidden layer; empty for a linear head.
         classes: outputs C.
         bias: for each of the ``len(hidden) + 1`` layers, whether it carries a bias.
     """
@@ -30,8 +30,6 @@ class HeadSpec:
     bias: tuple[bool, ...]
 
     def __post_init__(self) -> None:
-        if not self.hidden:
-            raise ValueError("a head needs at least one hidden layer, got none")
         if len(self.bias) != len(self.hidden) + 1:
             raise ValueError(
                 f"bias has {len(self.bias)} entries, expected one per layer: {len(self.hidden) + 1}"
@@ -55,24 +53,26 @@ def head_spec(
     """The head of a prune mode: dense layers carry a bias, sparse ones do not.
 
     ``features`` mode: Sparse 512 on the features -> Dense C. ``fc1`` and ``fc2``: Dense 512 ->
-    Sparse 512 -> Dense C. ``both``: Sparse 512 -> Sparse 512 -> Dense C.
+    Sparse 512 -> Dense C. ``both``: Sparse 512 -> Sparse 512 -> Dense C. Without a hidden layer,
+    in ``features`` mode only: the features -> C, softmax regression with a bias.
 
     Args:
         mode: prune mode.
         features: backbone features F.
         classes: classes C.
-        hidden: units of the hidden layers; by default (512,) for ``features``, else (512, 512).
+        hidden: units of the hidden layers; by default (512,) for ``features``, else (512, 512);
+            () for a linear head.
 
     Raises:
         ValueError: fewer hidden layers than the mode prunes.
     """
     hidden = MODES[mode].hidden if hidden is None else hidden
     sparse = MODES[mode].sparse
-    if len(hidden) <= max(sparse):
+    if len(hidden) <= max(sparse) and mode != "features":
         raise ValueError(
             f"mode {mode!r} prunes {max(sparse) + 1} hidden layers, the head has {len(hidden)}"
         )
-    bias = tuple(i not in sparse for i in range(len(hidden) + 1))
+    bias = tuple(i not in sparse or i == len(hidden) for i in range(len(hidden) + 1))
     return HeadSpec(features, hidden, classes, bias)
 
 

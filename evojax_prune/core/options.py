@@ -8,16 +8,50 @@ from __future__ import annotations
 import difflib
 import typing
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    model_validator,
+)
 from pydantic.fields import FieldInfo
+
+from evojax_prune.core.files import checked_path
 
 PROGRAM = "python -m evojax_prune.run"
 """What a user types, for help and messages."""
 
 Unit = Annotated[float, Field(ge=0, le=1)]
 """A number in [0, 1]."""
+
+
+def _usable(path: Path, info: ValidationInfo) -> Path:
+    return checked_path(path, str(info.field_name))
+
+
+def _named(text: str, info: ValidationInfo) -> str:
+    checked_path(text, str(info.field_name))
+    return text
+
+
+def _layers(hidden: Any) -> Any:
+    return () if hidden in ("linear", ["linear"], ("linear",)) else hidden
+
+
+UserPath = Annotated[Path, AfterValidator(_usable)]
+"""A path that could be one."""
+
+NameOrPath = Annotated[str, AfterValidator(_named)]
+"""A name that may be a path."""
+
+Layers = Annotated[tuple[Annotated[int, Field(ge=1, le=2**16)], ...], BeforeValidator(_layers)]
+"""Units of each hidden layer; the word ``linear`` stands for none."""
 
 
 class Options(BaseModel):

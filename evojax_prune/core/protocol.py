@@ -36,7 +36,8 @@ class Protocol:
             the last ones.
         optimizer: ``"sgd"``, or the name of any optax optimizer whose first argument is the
             learning rate (``"adam"``, ``"adamw"``, ``"lion"``, ...); those use ``learning_rate``
-            and ``decay``, not ``momentum`` and ``nesterov``.
+            and ``decay``, not ``momentum`` and ``nesterov``. One's own is registered in
+            ``evojax_prune.engine.OPTIMIZERS``.
         input_noise: standard deviation of Gaussian noise added to the features at each step, in
             units of the features.
         label_smoothing: ``s`` in [0, 1): a row's target is ``(1 - s) * one-hot + s / C`` in the

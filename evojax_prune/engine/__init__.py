@@ -13,12 +13,13 @@ if TYPE_CHECKING:
     from evojax_prune.engine.api import fit_population
     from evojax_prune.engine.cache import FoldCache
     from evojax_prune.engine.fits import EngineReport, Fits
-    from evojax_prune.engine.optax.steps import optimizer_names
+    from evojax_prune.engine.optax.steps import OPTIMIZERS, optimizer_names
     from evojax_prune.engine.optax.trainer import HeadTrainer
     from evojax_prune.engine.workers import run_queue
 
 __all__ = [
     "ENGINES",
+    "OPTIMIZERS",
     "EngineReport",
     "Fits",
     "FoldCache",
@@ -36,6 +37,7 @@ _HOMES = {
     "Fits": "fits",
     "FoldCache": "cache",
     "HeadTrainer": "optax.trainer",
+    "OPTIMIZERS": "optax.steps",
     "fit_population": "api",
     "optimizer_names": "optax.steps",
     "run_queue": "workers",

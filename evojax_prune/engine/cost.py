@@ -29,6 +29,7 @@ matrices would take more than a quarter of the free memory.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 
 import jax
 
@@ -70,7 +71,7 @@ class Size:
     Attributes:
         rows: training rows N.
         features: active features F.
-        units: active units H of the first hidden layer.
+        units: active units H of the first hidden layer, or the classes of a linear head.
         own: the member has its own active features.
         batch: rows per step B.
         epochs: epochs expected.
@@ -88,8 +89,7 @@ class Size:
     @classmethod
     def of(cls, fold: Fold, active: Active, protocol: Protocol) -> Size:
         """The size of one member on one fold."""
-        features, units, *_ = active.widths
-        outputs = (*active.widths[2:], fold.head.classes)
+        features, units, *_ = widths = (*active.widths, fold.head.classes)
         return cls(
             fold.rows,
             features,
@@ -97,7 +97,7 @@ class Size:
             features < fold.head.features,
             protocol.batch_size,
             min(protocol.epochs, EXPECTED_EPOCHS),
-            tuple(zip(active.widths[1:], outputs, strict=True)),
+            tuple(itertools.pairwise(widths[1:])),
         )
 
     @property

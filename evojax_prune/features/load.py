@@ -14,9 +14,8 @@ import numpy as np
 from evojax_prune import data
 from evojax_prune.core.errors import UserError
 from evojax_prune.data import FeatureTable, ImageDataset, ImageSplit, LoadOptions
-from evojax_prune.data.splitting.groups import tell_groups
-from evojax_prune.features import backbones, cache
-from evojax_prune.features import extract as extraction
+        decode = functools.partial(_images, dataset, options, table.names)
+        table = dataclasses.replace(table, images=decode)
 from evojax_prune.features.backbones import Extractor
 from evojax_prune.features.cache import Entry, Key
 from evojax_prune.features.progress import counting
@@ -116,8 +115,6 @@ def load_table(
         table = _table(entries, source.display_name(dataset), recipe.name, groups)
         decode = functools.partial(_images, dataset, options, table.names)
         table = dataclasses.replace(table, images=decode)
-    if table.groups is not None:
-        tell_groups(table.groups)
     return table
 
 

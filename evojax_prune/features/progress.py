@@ -30,7 +30,7 @@ def counting(what: str, total: int | None, *, shown: bool) -> Iterator[Callable[
         progress.MofNCompleteColumn(),
         progress.TextColumn("{task.fields[rate]}"),
         progress.TimeRemainingColumn(elapsed_when_finished=True),
-        console=Console(stderr=True),
+        console=Console(stderr=True, force_jupyter=False),  # there it would need ipywidgets
     )
     with bar:
         task = bar.add_task(what, total=total, rate="")

@@ -6,6 +6,9 @@ import contextlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from evojax_prune.report.pruned import Pruned
     from evojax_prune.search import GenerationInfo
 
 
@@ -39,7 +42,10 @@ class Observer:
         return contextlib.nullcontext(Stage())
 
     def on_generation(self, info: GenerationInfo) -> None:
-        """A generation of the search is done."""
+        """A generation of the search is done; one that is replayed from a journal, too."""
+
+    def on_result(self, pruned: Pruned, folder: Path | None) -> None:
+        """The run is done, and its files are in the folder; None if none were asked for."""
 
     def note(self, text: str) -> None:
         """Something that the user should know."""

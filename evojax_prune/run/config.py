@@ -9,12 +9,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, Field, ValidationError, ValidationInfo, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from evojax_prune.core.errors import UserError, shortened
-from evojax_prune.core.files import checked_path
 from evojax_prune.core.mode import Grain, ModeName
-from evojax_prune.core.options import Options, metavar, suggestion
+from evojax_prune.core.options import (
+    Layers,
+    NameOrPath,
+    Options,
+    UserPath,
+    metavar,
+    suggestion,
+)
 from evojax_prune.core.scaling import Scale
 from evojax_prune.data.splitting.partition import Selection
 from evojax_prune.methods import METHODS
@@ -26,20 +32,7 @@ from evojax_prune.methods.options import (
 )
 from evojax_prune.objectives import OOD
 from evojax_prune.run.presets import Preset, merged, preset
-
-
-def _usable(path: Path, info: ValidationInfo) -> Path:
-    return checked_path(path, str(info.field_name))
-
-
-def _named(text: str, info: ValidationInfo) -> str:
-    """A name that may be a path."""
-    checked_path(text, str(info.field_name))
-    return text
-
-
-UserPath = Annotated[Path, AfterValidator(_usable)]
-NameOrPath = Annotated[str, AfterValidator(_named)]
+from evojax_prune.run.trackers import known_trackers
 
 
 class SourceOptions(Options):
@@ -100,9 +93,9 @@ class DataOptions(Options):
     groups: str | None = Field(
         None,
         max_length=1000,
-        description="regular expression searched in each file's path below the image folder; its "
-        "captures, joined, name the file's group, and no group is split across train, selection "
-        "and test",
+        description="regular expression searched in each file's path below the image folder; what "
+        "(?P<group>...) matches, or else all captures joined, names the file's group, and no group "
+        "is split across train, selection and test",
         json_schema_extra=metavar("REGEX"),
     )
     allow_group_overlap: bool = Field(
@@ -163,11 +156,12 @@ class HeadOptions(Options):
         description="what is done to the features before a head sees them: standard: mean 0 and "
         "variance 1 over the training rows; l2: each row of length 1; none",
     )
-    hidden: tuple[Annotated[int, Field(ge=1, le=2**16)], ...] | None = Field(
+    hidden: Layers | None = Field(
         None,
-        min_length=1,
         max_length=100,
-        description="units of each hidden layer; 512 if not given, 512 512 for fc1, fc2, both",
+        description="units of each hidden layer; 512 if not given, 512 512 for fc1, fc2, both; "
+        "linear: no hidden layer, so that the head is softmax regression (mode features)",
+        json_schema_extra=metavar("INT [INT ...]|linear"),
     )
 
 
@@ -213,6 +207,12 @@ class OutputOptions(Options):
         None, description="folder for the results; runs/<dataset>-<mode>-<time> if not given"
     )
     overwrite: bool = Field(False, description="replace the results that are in the folder already")
+    track: Annotated[tuple[str, ...], AfterValidator(known_trackers)] = Field(
+        (),
+        description="experiment trackers that follow the run: tensorboard, mlflow, wandb (offline "
+        "unless WANDB_MODE says otherwise), each with the extra of its name",
+        json_schema_extra=metavar("NAME [NAME ...]"),
+    )
 
 
 class RunConfig(

@@ -6,7 +6,7 @@ import dataclasses
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from evojax_prune.core.options import Options
 from evojax_prune.core.pruning import Pruning
 from evojax_prune.core.splits import FeatureSplits
 from evojax_prune.data import FeatureTable, make_splits, scale_splits, table_of
+from evojax_prune.data.splitting.groups import tell_groups
 from evojax_prune.engine import ENGINES, optimizer_names
 from evojax_prune.methods import METHODS, Method
 from evojax_prune.methods.found import Found, Session
@@ -29,33 +30,14 @@ from evojax_prune.report.writers import Writer, settings_text, write_results
 from evojax_prune.run.config import BackboneOptions, RunConfig, SourceOptions, validated
 from evojax_prune.run.data import load_data
 from evojax_prune.run.settings_file import load_settings
-from evojax_prune.run.store import PartialFolder
+from evojax_prune.run.store import Nothing, PartialFolder, Store
+from evojax_prune.run.trackers import check_trackers, tracked
 
 TRAINING_COPIES = 3
 """Of a head's parameters: themselves, their velocities, and the best ones so far."""
 
 OUTSIDE_ROWS = 2000
 """Most rows of other data that are looked at."""
-
-
-class Store(Protocol):
-    """Keeps what an interrupted run goes on from."""
-
-    @property
-    def journal(self) -> Path | None:
-        """File that a search is journalled to; None keeps nothing."""
-
-    def keep(self) -> None:
-        """From now on an error must not lose the journal."""
-
-
-class Nothing:
-    """A store that keeps nothing."""
-
-    journal: Path | None = None
-
-    def keep(self) -> None:
-        """Nothing is kept."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -217,7 +199,11 @@ def _prune(config: RunConfig, problem: Problem | None, observer: Observer) -> Pr
     """A run with a problem of its own, or the configuration's."""
     if config.output is not None:
         return prune_into(PartialFolder(config.output), config, observer, problem=problem)
-    return _run(config, problem or load_problem(config, observer), observer, Nothing())()
+    problem = problem or load_problem(config, observer)
+    with tracked(config, problem, observer, None) as watch:
+        pruned = _run(config, problem, watch, Nothing())()
+        watch.on_result(pruned, None)
+    return pruned
 
 
 def prune_into(
@@ -243,14 +229,15 @@ def prune_into(
     """
     store.check(config.overwrite)
     problem = problem or load_problem(config, observer)
-    with store:
+    with store, tracked(config, problem, observer, store.output) as watch:
         store.configure(settings_text(config.repeatable()), config.overwrite)
         if not METHODS[config.method].resumable:
             store.refuse_journal()
-        pruned = _run(config, problem, observer, store)()
+        pruned = _run(config, problem, watch, store)()
         store.keep()
         failed = write_results(store.path, pruned, writers)
         store.finish()
+        watch.on_result(pruned, store.output)
     if failed:
         raise UserError(
             f"the results are in {store.output}, but not all of them: " + "; ".join(failed)
@@ -327,8 +314,10 @@ def check_names(config: RunConfig) -> None:
     """Refuse names that no part of the program knows, before any work is done.
 
     Raises:
-        UserError: an unknown strategy, option of a strategy, engine or optimizer.
+        UserError: an unknown strategy, option of a strategy, engine or optimizer, or a tracker
+            that is not installed.
     """
+    check_trackers(config.track)
     if config.method == "search":
         from evojax_prune.methods.search import search_strategy
         from evojax_prune.search.loop import check_objectives
@@ -366,6 +355,8 @@ def make_problem(config: RunConfig, table: FeatureTable) -> Problem:
         seed=config.seed,
         allow_group_overlap=config.allow_group_overlap,
     )
+    if table.groups is not None:
+        tell_groups(table.groups)
     features = splits[0].train.x.shape[1]
     try:
         spec = head_spec(config.mode, features, len(table.classes), config.hidden)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import tempfile
 from pathlib import Path
-from typing import Self
+from typing import Protocol, Self
 
 import filelock
 
@@ -20,6 +20,26 @@ from evojax_prune.core.files import make_folder, os_errors, os_sentence, remove_
 MARK = "result.json"
 STATE = "state"
 """Inside the partial folder: what only a resumed run needs."""
+
+
+class Store(Protocol):
+    """Keeps what an interrupted run goes on from."""
+
+    @property
+    def journal(self) -> Path | None:
+        """File that a search is journalled to; None keeps nothing."""
+
+    def keep(self) -> None:
+        """From now on an error must not lose the journal."""
+
+
+class Nothing:
+    """A store that keeps nothing."""
+
+    journal: Path | None = None
+
+    def keep(self) -> None:
+        """Nothing is kept."""
 
 
 def _existing(path: Path) -> Path:

@@ -67,8 +67,8 @@ def tell_groups(groups: dict[str, np.ndarray]) -> None:
     """
     names, sizes = np.unique(np.concatenate(list(groups.values())), return_counts=True)
     largest = np.argsort(-sizes, kind="stable")[:_SHOWN]
-    shown = ", ".join(f"{str(names[i])!r} ({sizes[i]} rows)" for i in largest)
-    log.info("%d groups of %d rows, the largest: %s", len(names), sizes.sum(), shown)
+    shown = ", ".join(f"{str(names[i])!r} ({sizes[i]})" for i in largest)
+    log.info("%d rows in %d groups, largest: %s", sizes.sum(), len(names), shown)
     if (alone := int((sizes == 1).sum())) > _ALONE * sizes.sum():
         log.warning(
             "%d of %d rows are a group of their own, so that the groups keep little together: are"

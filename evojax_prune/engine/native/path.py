@@ -43,9 +43,11 @@ class NativePath:
         return jax.default_backend() == "cpu"
 
     def supports(self, actives: Sequence[Active], protocol: Protocol) -> str | None:
-        """Whole units by plain SGD, where the kernel was compiled."""
+        """Whole units by plain SGD, where the kernel was compiled, and a hidden layer."""
         if not native.available():
             return native.why_unavailable()
+        if any(len(active.index) == 1 for active in actives):
+            return "it trains heads with a hidden layer, and this one has none"
         sgd = protocol.optimizer == "sgd" and protocol.input_noise == 0.0
         if not sgd or any(c is not None for active in actives for c in active.connections):
             return (

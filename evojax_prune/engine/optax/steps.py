@@ -22,6 +22,16 @@ from evojax_prune.engine.xla.sgd import FirstLayer, Rates, Weights, logits_after
 
 NOISE_SEED = 0x6E6F6973
 
+Rate = Callable[[jax.Array], jax.Array]
+"""Learning rate of a step, which is a traced ``int32``."""
+
+OPTIMIZERS: dict[str, Callable[[Rate], optax.GradientTransformation]] = {}
+"""Optimizers of one's own by name: each makes a transformation out of the protocol's learning rate.
+
+``Protocol.optimizer`` then takes the name, which goes before one of optax's. Programs are compiled
+once per name, so register another function under another name.
+"""
+
 
 class OptaxState(NamedTuple):
     """Parameters, the optimizer's state, and steps taken (``int32``)."""
@@ -54,7 +64,7 @@ def keras_sgd(protocol: Protocol) -> optax.GradientTransformation:
     return optax.GradientTransformation(init, update)
 
 
-def _schedule(protocol: Protocol) -> Callable[[jax.Array], jax.Array]:
+def _schedule(protocol: Protocol) -> Rate:
     return lambda step: protocol.learning_rate / (1.0 + protocol.decay * jnp.float32(step))
 
 
@@ -68,20 +78,28 @@ def _accepts_rate_alone(factory: Any) -> bool:
 
 
 def optimizer_names() -> list[str]:
-    """Names that ``Protocol.optimizer`` takes: ``sgd`` and optax's optimizers."""
+    """Names that ``Protocol.optimizer`` takes: ``sgd``, optax's optimizers and one's own."""
     plain = {"lbfgs", "polyak_sgd"}  # those need the loss itself
     names = {n for n in dir(optax) if _accepts_rate_alone(getattr(optax, n))}
-    return sorted(names - plain)
+    return sorted((names - plain) | OPTIMIZERS.keys())
 
 
 def make_optimizer(protocol: Protocol) -> optax.GradientTransformation:
     """The protocol's optimizer.
 
     Raises:
-        UserError: optax has no optimizer of that name.
+        UserError: there is no optimizer of that name, or one's own is not a transformation.
     """
     if protocol.optimizer == "sgd":
         return keras_sgd(protocol)
+    if protocol.optimizer in OPTIMIZERS:
+        made = OPTIMIZERS[protocol.optimizer](_schedule(protocol))
+        if not isinstance(made, optax.GradientTransformation):
+            raise UserError(
+                f"optimizer {protocol.optimizer!r} gives {type(made).__name__}, expected an "
+                "optax.GradientTransformation"
+            )
+        return made
     names = optimizer_names()
     if protocol.optimizer not in names:
         raise UserError(

@@ -122,9 +122,8 @@ def members_that_fit(group: Group, device: jax.Device) -> int:
 def member_bytes(group: Group) -> int:
     """Device memory that one member of a group takes on all its folds, by estimate."""
     fold, dual = group.folds[0], group.program.dual
-    features, first, *later = group.widths
-    sides = fold.rows if dual else features
-    widths = [first, *later, fold.head.classes]
+    features, *widths = (*group.widths, fold.head.classes)
+    first, sides = widths[0], fold.rows if dual else features
     tail = sum(a * b for a, b in itertools.pairwise(widths))
     # limit, velocity, best weights and a copy in flight; the kernels for the evaluation
     numbers = 6 * sides * first + 6 * tail + 2 * features * first
