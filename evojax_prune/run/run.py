@@ -250,10 +250,10 @@ def prune_into(
         pruned = _run(config, problem, observer, store)()
         store.keep()
         failed = write_results(store.path, pruned, writers)
-        store.finish()
+        store.finish(go_on=bool(failed))
     if failed:
         raise UserError(
-            f"the results are in {store.output}, but not all of them: " + "; ".join(failed)
+            f"the results are in {store.output}, but not all of them: {'; '.join(failed)}"
         )
     return pruned
 
