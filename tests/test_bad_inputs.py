@@ -601,6 +601,9 @@ def test_a_writer_that_fails_holds_back_none_of_the_others(
     assert "convergence.png could not be made (RuntimeError: no\\nfont)" in last
     names = {file.name for file in output.iterdir()}
     assert names == {*writers.ESSENTIAL, *writers.WRITERS} - {"convergence.png"}
+    monkeypatch.undo()
+    assert command.main(["--dataset", str(file), "--output", str(output), *DENSE]) == 0
+    assert (output / "convergence.png").exists()
     assert not (tmp_path / "run.partial").exists()
 
 
