@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import math
 import pickle
 import pickletools
 import zipfile
@@ -68,8 +69,11 @@ class _Tensor:
         """The tensor, of its storage's numbers; refuses to look outside of them."""
         steps = [(size - 1) * stride for size, stride in zip(self.shape, self.strides, strict=True)]
         inside = min((*self.shape, *self.strides, self.offset, 0)) == 0
-        if not inside or (0 not in self.shape and self.offset + sum(steps) >= len(numbers)):
+        count = math.prod(self.shape)
+        if not inside or (count and self.offset + sum(steps) >= len(numbers)):
             raise ValueError("a tensor reaches outside of its storage")
+        if count > len(numbers):
+            raise ValueError("a tensor has more numbers than its storage")
         strides = [numbers.itemsize * stride for stride in self.strides]
         return np.lib.stride_tricks.as_strided(
             numbers[self.offset :], self.shape, strides, writeable=False
