@@ -336,7 +336,7 @@ class Format(NamedTuple):
 
 FORMATS = {
     "settings": Format(
-        lambda _: settings_bytes(), lambda path: configure(load_settings(path)), 200, "c.yaml"
+        lambda _: settings_bytes(), lambda path: configure(load_settings(path)), 150, "c.yaml"
     ),
     "features": Format(lambda _: bytes_like(*GOOD_NPZ) | odd_arrays(), read_features, 300, "f.npz"),
     "journal": Format(
@@ -344,16 +344,23 @@ FORMATS = {
     ),
     "cache": Format(lambda f: bytes_like(cached(f)), read_cached, 300, "entry"),
     "weights": Format(
-        lambda f: bytes_like(
-            torch_files.write(f / "a", TENSORS).read_bytes(),
-            torch_files.write(f / "b", TENSORS, zipped=True).read_bytes(),
-        )
-        | claims(f / "c"),
+        lambda f: (
+            bytes_like(
+                torch_files.write(f / "a", TENSORS).read_bytes(),
+                torch_files.write(f / "b", TENSORS, zipped=True).read_bytes(),
+            )
+            | claims(f / "c")
+        ),
         read_tensors,
         300,
         "w.pth",
     ),
-    "heads": Format(lambda f: bytes_like(*heads(f)) | st.one_of(*map(odd_heads, heads(f))), use_head, 200, "head.safetensors"),
+    "heads": Format(
+        lambda f: bytes_like(*heads(f)) | st.one_of(*map(odd_heads, heads(f))),
+        use_head,
+        200,
+        "head.safetensors",
+    ),
     "images": Format(lambda _: bytes_like(*PICTURES), read_image, 300, "image.png"),
 }
 
@@ -406,7 +413,7 @@ def test_any_bytes_give_a_result_or_a_sentence(name: str, soak: bool, tmp_path: 
 
 @CASES
 def test_any_settings_give_a_configuration_or_a_sentence(soak: bool) -> None:
-    attack(settings_like(), configure, 200, soak)
+    attack(settings_like(), configure, 100, soak)
 
 
 KINDS = ["text", "good", "good", "good", "empty", "pipe", "link", "circle", "folder"]
