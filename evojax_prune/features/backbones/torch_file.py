@@ -123,13 +123,13 @@ def _load(file: IO[bytes]) -> Any:
     for count, (operation, argument, _) in enumerate(pickletools.genops(file)):
         name = operation.name
         if name in _PUTS:
-            place = names if argument is None else int(argument)
+            place = names if argument is None else int(str(argument))
             names += 1
             if place > count:
                 raise ValueError("it names more objects than it has")
             if before in _TUPLES:
                 tuples.add(place)
-        shared += name == "DUP" or (name in _GETS and int(argument) in tuples)
+        shared += name == "DUP" or (name in _GETS and int(str(argument)) in tuples)
         if count > _MOST_OPERATIONS or shared > _MOST_SHARED:
             raise ValueError("it is not as torch.save writes it")
         before = name
