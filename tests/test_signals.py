@@ -30,14 +30,14 @@ WAIT = 120
 """Seconds after which a process hangs."""
 
 PROGRAM = """
-import os, signal, sys, time
+import signal, sys, threading
 moment, numbers = sys.argv[1], [int(n) for n in sys.argv[2].split(",")]
 del sys.argv[1:3]
 
 def ring():
     signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
     for number in numbers:
-        os.kill(os.getpid(), number)
+        signal.pthread_kill(threading.get_ident(), number)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)  # and all of them are there at once
 
 def at(owner, name, calls=1):

@@ -115,6 +115,7 @@ def train_epochs(
     y: np.ndarray,
     order: np.ndarray,
     protocol: Protocol,
+    class_weights: np.ndarray | None = None,
 ) -> None:
     """Trains a member in place through some epochs, until it stops.
 
@@ -129,7 +130,10 @@ def train_epochs(
         z0: dual form: first preactivations at the start, ``X W1_0 + b_0``, ``float32 [N, H]``.
         y: labels ``int32 [N]``.
         order: rows in the order in which each epoch visits them, ``int32 [E, N]``.
-        protocol: the recipe; ``optimizer`` must be ``"sgd"`` and ``input_noise`` 0.
+        protocol: the recipe; ``optimizer`` must be ``"sgd"`` and ``input_noise`` 0; its
+            ``class_weights`` are those that are given.
+        class_weights: what the loss of each class's rows is multiplied by ``float32 [C]``; None
+            for 1.
 
     Raises:
         ValueError: arrays that do not fit the state or each other, or an unsupported protocol.
@@ -145,6 +149,9 @@ def train_epochs(
     order = np.ascontiguousarray(order[:epochs], np.int32)
     z0 = None if z0 is None else np.ascontiguousarray(z0, np.float32)
     _check_arrays(state, inputs, z0, y, order)
+    if class_weights is not None:
+        class_weights = np.ascontiguousarray(class_weights, np.float32)
+        _check_shapes({"class_weights": (class_weights.shape, (state.layers[-1].outputs,))})
     losses = np.zeros(epochs, np.float64)
     layers = (NativeLayer * len(state.layers))(*map(_layer, state.layers))
     dual = state.dual
@@ -162,6 +169,7 @@ def train_epochs(
         decay=protocol.decay,
         min_delta=protocol.min_delta,
         label_smoothing=protocol.label_smoothing,
+        class_weights=panels.floats(class_weights),
         batch_size=min(protocol.batch_size, state.rows),
         nesterov=protocol.nesterov,
         patience=protocol.patience,
