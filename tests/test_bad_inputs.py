@@ -546,6 +546,33 @@ def test_features_of_any_scale_are_told_apart(scale: float, tmp_path: Path) -> N
     assert result.dense.test_accuracy == result.best.test_accuracy == 1
 
 
+@pytest.mark.parametrize("scale", [1e-6, 1, 1e6])
+def test_features_that_are_not_scaled_and_should_be_are_told(
+    scale: float, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    x, y = blobs(60, scale)
+    pruned(tmp_path, *DENSE, "--scale", "none", x_train=x, y_train=y)
+    said = "note: the features are not scaled, and the largest standard deviation of one is"
+    assert (said in capsys.readouterr().err) == (scale != 1)
+
+
+def test_class_weights_lift_the_rare_class(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rng = np.random.default_rng(0)
+    y = (np.arange(600) % 20 == 0).astype(int)
+    x = rng.normal(size=(600, 4)).astype(np.float32)
+    x[:, 0] += 2 * y
+    words = (*DENSE, "--overwrite", "--final-protocol.class-weights")
+    plain, weighted = (
+        pruned(tmp_path, *words, kind, x_train=x, y_train=y).metrics["dense"]
+        for kind in ("none", "balanced")
+    )
+    assert "balanced" in capsys.readouterr().out  # a column of the table
+    assert weighted.balanced_accuracy > plain.balanced_accuracy + 0.1
+    assert plain.confusion[0][0] > weighted.confusion[0][0]
+
+
 def test_a_rare_class_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     x, y = blobs(129)
     y[:] = np.arange(129) >= 6

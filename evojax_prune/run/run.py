@@ -89,8 +89,9 @@ class Run:
             UserError: training diverged, or the journal is of another run.
         """
         started = time.monotonic()
-        if unbalanced := self.problem.imbalance():
-            self.observer.note(f"note: {unbalanced}")
+        for note in (self.problem.imbalance(), self.problem.odd_scale()):
+            if note is not None:
+                self.observer.note(f"note: {note}")
         session = Session(self.observer, self.store.journal, self.store.keep)
         found = self.method.load()(self.problem, self.options, session)
         rows = self._baselines(found)
