@@ -15,11 +15,14 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import deploy_cases
 import numpy as np
 import pytest
 from PIL import Image
 
+import evojax_prune
 from evojax_prune.cli import main as command
+from evojax_prune.core.errors import UserError
 from evojax_prune.methods import search as searching
 from evojax_prune.report import writers
 from evojax_prune.report.result import Result
@@ -148,6 +151,10 @@ WORDS: dict[str, str] = {
     T + "--final-protocol.epochs 1000000000": "epochs is 1000000000, expected at most 1000000",
     T + f"--final-protocol.batch-size {10**21}": "expected at most 16777216",
     T + "--final-protocol.optimizer __doc__": "optimizer is __doc__, expected one of adabelief",
+    # empty words
+    "--dataset ": "an argument is empty",
+    T + "--output ": "an argument is empty",
+    T + "-- --seed 1": "a lone --",
     # paths
     f"--output {LONG}": "a name in a path has at most 255 bytes",
     f"--output {NUL}": "output is a\\x00b: a path cannot hold a NUL character",
@@ -204,6 +211,7 @@ WORDS: dict[str, str] = {
     f"predict {LONG} {{here}}/t.npz": "run is aaa",
     f"predict {{here}} {NUL}": "inputs is a\\x00b: a path cannot hold a NUL",
     f"export {LONG} --format onnx": "a name in a path has at most 255 bytes",
+    "predict {here} ": "an argument is empty",
     "export {here} --format nope": "unknown format 'nope', expected one of onnx",
 }
 
@@ -378,6 +386,11 @@ SETTINGS: dict[str, tuple[str | bytes, str]] = {
     "an empty list": ("hidden: []", "hidden is [], expected at least 1"),
     "a list for a name": ("protocol: [paper]", "protocol is ['paper'], expected one of"),
     "a list for a method": ("method: [search]", "method is ['search'], expected text"),
+    "an empty data set": ("dataset: ''", "dataset is '', expected a path"),
+    "unknown kind of weights": (
+        "final_protocol: {class_weights: heavy}",
+        "class_weights is heavy, expected one of 'none' or 'balanced'",
+    ),
     "a number for a name": ("dataset: 3", "dataset is 3, expected text"),
     "no objective": ("objectives: []", "objectives is , expected different names"),
     "NUL in a path": ('output: "a\\0b"', "output is a\\x00b: a path cannot hold a NUL"),
@@ -612,6 +625,45 @@ def test_hostile_features_are_not_predicted(
     ):
         make(file := tmp_path / f"{number}.npz")
         refused(["predict", str(tmp_path / "run"), str(file)], said)
+
+
+def test_results_go_into_regular_files_only(
+    refused: Refused, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A file that is moved to the place of a pipe or a device would replace it."""
+    pruned(tmp_path, *DENSE)
+    capsys.readouterr()
+    rows = saved(tmp_path / "rows.npz", x_train=None, y_train=None, x=X)
+    os.mkfifo(tmp_path / "pipe")
+    run = str(tmp_path / "run")
+    for place in (tmp_path / "pipe", "/dev/null"):
+        for words in (["predict", run, str(rows)], ["export", run, "--format", "safetensors"]):
+            refused([*words, "--output", str(place)], "is a pipe or a device, expected a regular")
+    assert stat.S_ISFIFO(os.stat(tmp_path / "pipe").st_mode)
+    assert stat.S_ISCHR(os.stat("/dev/null").st_mode)
+
+
+X_MASKED = np.ma.masked_greater(X, 6)
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda _: evojax_prune.prune(X_MASKED, Y), "x has masked numbers: fill them"),
+        (lambda _: evojax_prune.prune(X, Y, sead=1), "unknown setting sead, did you mean 'seed'"),
+        (lambda _: evojax_prune.prune(X, Y, hidden=10**11), "at most 65536$|expected a list"),
+        (lambda _: evojax_prune.load(None), "run is None, expected a path"),
+        (lambda _: evojax_prune.load(3), "run is 3, expected a path"),
+        (lambda _: evojax_prune.load(""), "run is '', expected a path"),
+        (lambda _: evojax_prune.load("a\0b"), "a path cannot hold a NUL"),
+        (lambda _: evojax_prune.extract_features(None), "images are NoneType, expected uint8"),
+        (lambda run: evojax_prune.load(run).predict(None), "inputs are NoneType, expected a list"),
+    ],
+)
+def test_what_python_gives(call: Callable[[Path], object], said: str, tmp_path: Path) -> None:
+    deploy_cases.write_run(tmp_path / "run")
+    with pytest.raises(UserError, match=said):
+        call(tmp_path / "run")
 
 
 def test_a_writer_that_fails_holds_back_none_of_the_others(

@@ -39,6 +39,8 @@ def main(args: Sequence[str] | None = None) -> int:
         warnings.simplefilter("ignore")  # those of libraries, which a user cannot act on
     try:
         with stoppable():
+            if "" in words or "--" in words:
+                raise UserError("an argument is empty, or a lone --: give a value, or drop it")
             if words and words[0] in commands.COMMANDS:
                 return commands.run(words)
             run(flags.parse(words))

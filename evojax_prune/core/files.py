@@ -47,9 +47,12 @@ def checked_path(path: Path | str, called: str) -> Path:
         called: what the user calls it, as the sentence begins.
 
     Raises:
-        UserError: it holds a NUL, is not UTF-8, has a name that is too long or an unknown user.
+        UserError: it is empty or not a path, holds a NUL, is not UTF-8, has a name that is too
+            long or an unknown user.
     """
     text = str(path)
+    if not isinstance(path, str | os.PathLike) or not text:
+        raise UserError(f"{called} is {path!r}, expected a path")
     begin = f"{called} is {shortened(text)}"
     if "\0" in text:
         raise UserError(f"{begin}: a path cannot hold a NUL character")

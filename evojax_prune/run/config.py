@@ -349,7 +349,10 @@ def validated(settings: dict[str, Any]) -> RunConfig:
     try:
         return RunConfig.model_validate(settings)
     except ValidationError as error:
-        raise UserError("; ".join(_sentence(dict(e)) for e in error.errors())) from None
+        said: dict[str, str] = {}  # of several complaints about one value the first
+        for number, e in enumerate(error.errors()):
+            said.setdefault(_place(e["loc"]) or str(number), _sentence(dict(e)))
+        raise UserError("; ".join(said.values())) from None
 
 
 _EXPECTED = {
@@ -378,14 +381,20 @@ _EXPECTED = {
 }
 
 
+def _place(loc: tuple[int | str, ...]) -> str:
+    return ".".join(str(part) for part in loc if not isinstance(part, int))
+
+
 def _sentence(error: dict[str, Any]) -> str:
     """One line for one pydantic error: which option, its value, what was expected."""
     if error["type"] == "value_error":
         return str(error["ctx"]["error"])
-    name = ".".join(str(part) for part in error["loc"] if not isinstance(part, int))
+    name = _place(error["loc"])
     value = error["input"]
     shown = shortened(value if isinstance(value, str) and value.strip() else repr(value))
     expected = _EXPECTED.get(error["type"])
+    if error["type"] == "extra_forbidden":
+        return f"unknown setting {name}{suggestion(name, RunConfig.model_fields)}"
     if expected is None:
         return f"{name} is {shown}: {error['msg']}"
     return f"{name} is {shown}, expected {expected.format(**error.get('ctx', {}))}"

@@ -130,10 +130,8 @@ def train_epochs(
         z0: dual form: first preactivations at the start, ``X W1_0 + b_0``, ``float32 [N, H]``.
         y: labels ``int32 [N]``.
         order: rows in the order in which each epoch visits them, ``int32 [E, N]``.
-        protocol: the recipe; ``optimizer`` must be ``"sgd"`` and ``input_noise`` 0; its
-            ``class_weights`` are those that are given.
-        class_weights: what the loss of each class's rows is multiplied by ``float32 [C]``; None
-            for 1.
+        protocol: the recipe; ``optimizer`` must be ``"sgd"`` and ``input_noise`` 0.
+        class_weights: what each class's loss is multiplied by ``float32 [C]``; None for 1.
 
     Raises:
         ValueError: arrays that do not fit the state or each other, or an unsupported protocol.
@@ -149,9 +147,6 @@ def train_epochs(
     order = np.ascontiguousarray(order[:epochs], np.int32)
     z0 = None if z0 is None else np.ascontiguousarray(z0, np.float32)
     _check_arrays(state, inputs, z0, y, order)
-    if class_weights is not None:
-        class_weights = np.ascontiguousarray(class_weights, np.float32)
-        _check_shapes({"class_weights": (class_weights.shape, (state.layers[-1].outputs,))})
     losses = np.zeros(epochs, np.float64)
     layers = (NativeLayer * len(state.layers))(*map(_layer, state.layers))
     dual = state.dual
@@ -169,7 +164,7 @@ def train_epochs(
         decay=protocol.decay,
         min_delta=protocol.min_delta,
         label_smoothing=protocol.label_smoothing,
-        class_weights=panels.floats(class_weights),
+        class_weights=panels.floats(_checked_weights(state, class_weights)),
         batch_size=min(protocol.batch_size, state.rows),
         nesterov=protocol.nesterov,
         patience=protocol.patience,
@@ -330,6 +325,14 @@ def _check_shapes(expected: Mapping[str, tuple[object, object]]) -> None:
     for name, (shape, wanted) in expected.items():
         if shape != wanted:
             raise ValueError(f"{name} has shape {shape}, expected {wanted}")
+
+
+def _checked_weights(state: MemberState, weights: np.ndarray | None) -> np.ndarray | None:
+    if weights is None:
+        return None
+    weights = np.ascontiguousarray(weights, np.float32)
+    _check_shapes({"class_weights": (weights.shape, (state.layers[-1].outputs,))})
+    return weights
 
 
 def _check_labels(state: MemberState, y: np.ndarray) -> None:
