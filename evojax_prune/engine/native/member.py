@@ -142,11 +142,11 @@ def train_epochs(
     if state.stopped or epochs <= 0:
         state.stopped = state.stopped or state.epochs >= protocol.epochs
         return
-    inputs = np.ascontiguousarray(inputs, np.float32)
-    y = np.ascontiguousarray(y, np.int32)
+    inputs, y = np.ascontiguousarray(inputs, np.float32), np.ascontiguousarray(y, np.int32)
     order = np.ascontiguousarray(order[:epochs], np.int32)
     z0 = None if z0 is None else np.ascontiguousarray(z0, np.float32)
     _check_arrays(state, inputs, z0, y, order)
+    weights = _checked_weights(state, class_weights)  # kept here while C reads it
     losses = np.zeros(epochs, np.float64)
     layers = (NativeLayer * len(state.layers))(*map(_layer, state.layers))
     dual = state.dual
@@ -164,7 +164,7 @@ def train_epochs(
         decay=protocol.decay,
         min_delta=protocol.min_delta,
         label_smoothing=protocol.label_smoothing,
-        class_weights=panels.floats(_checked_weights(state, class_weights)),
+        class_weights=panels.floats(weights),
         batch_size=min(protocol.batch_size, state.rows),
         nesterov=protocol.nesterov,
         patience=protocol.patience,
