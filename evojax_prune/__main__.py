@@ -1,10 +1,6 @@
 """``python -m evojax_prune``."""
 
-import sys
+from evojax_prune.cli.signals import program
 
 if __name__ == "__main__":
-    try:
-        from evojax_prune.cli.main import command
-    except KeyboardInterrupt:  # while importing
-        sys.exit(130)
-    command()
+    program()

@@ -10,6 +10,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import numpy as np
+from sklearn.utils.class_weight import compute_class_weight
 
 from evojax_prune.core.flax_head import Head
 from evojax_prune.core.head import HeadSpec, Params, init_params
@@ -59,6 +60,9 @@ def fit_plain(
     layers = _layer_masks(masks, member)
     units = [np.asarray(u[member], np.float32) for u in masks.units]
     smoothing = np.float32(protocol.label_smoothing)
+    importance = np.ones(head.classes, np.float32)
+    if protocol.class_weights == "balanced":
+        importance[np.unique(y)] = compute_class_weight("balanced", classes=np.unique(y), y=y)
 
     def loss(params: Params, x: jax.Array, y: jax.Array) -> jax.Array:
         for i in range(len(head.hidden) + 1):
@@ -69,7 +73,7 @@ def fit_plain(
             if i < len(units):
                 x = jax.nn.relu(x) * units[i][None]
         target = (1 - smoothing) * jax.nn.one_hot(y, head.classes) + smoothing / head.classes
-        return -(target * jax.nn.log_softmax(x)).sum(1).mean()
+        return -(jnp.asarray(importance)[y] * (target * jax.nn.log_softmax(x)).sum(1)).mean()
 
     @jax.jit
     def step(params, velocity, rate, x, y):

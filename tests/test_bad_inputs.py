@@ -15,11 +15,14 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import deploy_cases
 import numpy as np
 import pytest
 from PIL import Image
 
+import evojax_prune
 from evojax_prune.cli import main as command
+from evojax_prune.core.errors import UserError
 from evojax_prune.methods import search as searching
 from evojax_prune.report import writers
 from evojax_prune.report.result import Result
@@ -148,6 +151,10 @@ WORDS: dict[str, str] = {
     T + "--final-protocol.epochs 1000000000": "epochs is 1000000000, expected at most 1000000",
     T + f"--final-protocol.batch-size {10**21}": "expected at most 16777216",
     T + "--final-protocol.optimizer __doc__": "optimizer is __doc__, expected one of adabelief",
+    # empty words
+    "--dataset ": "an argument is empty",
+    T + "--output ": "an argument is empty",
+    T + "-- --seed 1": "a lone --",
     # paths
     f"--output {LONG}": "a name in a path has at most 255 bytes",
     f"--output {NUL}": "output is a\\x00b: a path cannot hold a NUL character",
@@ -204,6 +211,7 @@ WORDS: dict[str, str] = {
     f"predict {LONG} {{here}}/t.npz": "run is aaa",
     f"predict {{here}} {NUL}": "inputs is a\\x00b: a path cannot hold a NUL",
     f"export {LONG} --format onnx": "a name in a path has at most 255 bytes",
+    "predict {here} ": "an argument is empty",
     "export {here} --format nope": "unknown format 'nope', expected one of onnx",
 }
 
@@ -377,6 +385,11 @@ SETTINGS: dict[str, tuple[str | bytes, str]] = {
     "a number for a list": ("hidden: 12", "hidden is 12, expected a list"),
     "a list for a name": ("protocol: [paper]", "protocol is ['paper'], expected one of"),
     "a list for a method": ("method: [search]", "method is ['search'], expected text"),
+    "an empty data set": ("dataset: ''", "dataset is '', expected a path"),
+    "unknown kind of weights": (
+        "final_protocol: {class_weights: heavy}",
+        "class_weights is heavy, expected one of 'none' or 'balanced'",
+    ),
     "a number for a name": ("dataset: 3", "dataset is 3, expected text"),
     "no objective": ("objectives: []", "objectives is , expected different names"),
     "NUL in a path": ('output: "a\\0b"', "output is a\\x00b: a path cannot hold a NUL"),
@@ -545,6 +558,33 @@ def test_features_of_any_scale_are_told_apart(scale: float, tmp_path: Path) -> N
     assert result.dense.test_accuracy == result.best.test_accuracy == 1
 
 
+@pytest.mark.parametrize("scale", [1e-6, 1, 1e6])
+def test_features_that_are_not_scaled_and_should_be_are_told(
+    scale: float, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    x, y = blobs(60, scale)
+    pruned(tmp_path, *DENSE, "--scale", "none", x_train=x, y_train=y)
+    said = "note: the features are not scaled, and the largest standard deviation of one is"
+    assert (said in capsys.readouterr().err) == (scale != 1)
+
+
+def test_class_weights_lift_the_rare_class(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rng = np.random.default_rng(0)
+    y = (np.arange(600) % 20 == 0).astype(int)
+    x = rng.normal(size=(600, 4)).astype(np.float32)
+    x[:, 0] += 2 * y
+    words = (*DENSE, "--overwrite", "--final-protocol.class-weights")
+    plain, weighted = (
+        pruned(tmp_path, *words, kind, x_train=x, y_train=y).metrics["dense"]
+        for kind in ("none", "balanced")
+    )
+    assert "balanced" in capsys.readouterr().out  # a column of the table
+    assert weighted.balanced_accuracy > plain.balanced_accuracy + 0.1
+    assert plain.confusion[0][0] > weighted.confusion[0][0]
+
+
 def test_a_rare_class_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     x, y = blobs(129)
     y[:] = np.arange(129) >= 6
@@ -586,6 +626,45 @@ def test_hostile_features_are_not_predicted(
         refused(["predict", str(tmp_path / "run"), str(file)], said)
 
 
+def test_results_go_into_regular_files_only(
+    refused: Refused, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A file that is moved to the place of a pipe or a device would replace it."""
+    pruned(tmp_path, *DENSE)
+    capsys.readouterr()
+    rows = saved(tmp_path / "rows.npz", x_train=None, y_train=None, x=X)
+    os.mkfifo(tmp_path / "pipe")
+    run = str(tmp_path / "run")
+    for place in (tmp_path / "pipe", "/dev/null"):
+        for words in (["predict", run, str(rows)], ["export", run, "--format", "safetensors"]):
+            refused([*words, "--output", str(place)], "is a pipe or a device, expected a regular")
+    assert stat.S_ISFIFO(os.stat(tmp_path / "pipe").st_mode)
+    assert stat.S_ISCHR(os.stat("/dev/null").st_mode)
+
+
+X_MASKED = np.ma.masked_greater(X, 6)
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda _: evojax_prune.prune(X_MASKED, Y), "x has masked numbers: fill them"),
+        (lambda _: evojax_prune.prune(X, Y, sead=1), "unknown setting sead, did you mean 'seed'"),
+        (lambda _: evojax_prune.prune(X, Y, hidden=10**11), "at most 65536$|expected a list"),
+        (lambda _: evojax_prune.load(None), "run is None, expected a path"),
+        (lambda _: evojax_prune.load(3), "run is 3, expected a path"),
+        (lambda _: evojax_prune.load(""), "run is '', expected a path"),
+        (lambda _: evojax_prune.load("a\0b"), "a path cannot hold a NUL"),
+        (lambda _: evojax_prune.extract_features(None), "images are NoneType, expected uint8"),
+        (lambda run: evojax_prune.load(run).predict(None), "inputs are NoneType, expected a list"),
+    ],
+)
+def test_what_python_gives(call: Callable[[Path], object], said: str, tmp_path: Path) -> None:
+    deploy_cases.write_run(tmp_path / "run")
+    with pytest.raises(UserError, match=said):
+        call(tmp_path / "run")
+
+
 def test_a_writer_that_fails_holds_back_none_of_the_others(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -600,6 +679,9 @@ def test_a_writer_that_fails_holds_back_none_of_the_others(
     assert "convergence.png could not be made (RuntimeError: no\\nfont)" in last
     names = {file.name for file in output.iterdir()}
     assert names == {*writers.ESSENTIAL, *writers.WRITERS} - {"convergence.png"}
+    monkeypatch.undo()
+    assert command.main(["--dataset", str(file), "--output", str(output), *DENSE]) == 0
+    assert (output / "convergence.png").exists()
     assert not (tmp_path / "run.partial").exists()
 
 

@@ -113,7 +113,7 @@ def test_a_cache_that_cannot_be_written_costs_a_notice(
     (tmp_path / "file").touch()
     cache.write(tmp_path / "file" / "below", KEY, entry())
     (record,) = caplog.records
-    assert "cannot be cached" in record.getMessage()
+    assert "features are not cached" in record.getMessage()
 
 
 def test_where_the_cache_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,8 +12,9 @@ import pytest
 import scipy.special
 from engine_cases import make_head, make_masks, make_splits, way
 from plain import fit_plain
+from sklearn.utils.class_weight import compute_class_weight
 
-from evojax_prune.core.forward import jax_row_losses
+from evojax_prune.core.forward import balanced_weights, forward, jax_row_losses, layers_of
 from evojax_prune.core.head import head_spec, init_params
 from evojax_prune.core.masks import dense_masks, kernel_masks
 from evojax_prune.core.protocol import Protocol
@@ -127,6 +128,80 @@ def test_label_smoothing_equals_plain(engine, smoothing):
             plain[m].logits(SPLITS.test.x, masks, m, head), SPLITS.test.y
         )
         np.testing.assert_allclose(fits.cross_entropy["test"][m], losses.mean(), rtol=1e-4)
+
+
+def rare(splits):
+    """The splits with the third class as rare as a ninth of the rows, and one class never seen."""
+    few = np.flatnonzero(splits.train.y == 2)[2:]
+    y = splits.train.y.copy()
+    y[few] = few % 2
+    train = dataclasses.replace(splits.train, y=y)
+    return dataclasses.replace(splits, train=train, classes=(*splits.classes, "never"))
+
+
+@pytest.mark.parametrize(
+    ("engine", "smoothing"),
+    [
+        *(pytest.param(*p.values, s, marks=p.marks) for p in NATIVE for s in (0.0, 0.2)),
+        *(("xla dual", 0.2), ("xla primal", 0.0), ("xla dual side-by-side", 0.0), ("optax", 0.2)),
+    ],
+)
+def test_class_weights_equal_plain(engine, smoothing):
+    splits = rare(SPLITS)
+    protocol = dataclasses.replace(
+        PROTOCOL, epochs=6, label_smoothing=smoothing, class_weights="balanced"
+    )
+    head = make_head("fc1", splits)
+    masks = make_masks(head, "fc1")[:2]
+    plain = [fit_plain(masks, m, splits, protocol, head) for m in range(2)]
+    unweighted = fit_plain(
+        masks, 0, splits, dataclasses.replace(protocol, class_weights="none"), head
+    )
+    assert abs(plain[0].best_loss - unweighted.best_loss) > 1e-2
+    fits = fit_population(masks, splits, protocol, head=head, return_params=True, **way(engine))
+    np.testing.assert_allclose(fits.loss, [p.best_loss for p in plain], rtol=1e-5)
+    for m in range(2):
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, atol=5e-6, rtol=1e-4),
+            fits.params[m],
+            plain[m].params,
+        )
+        losses = optax.softmax_cross_entropy_with_integer_labels(
+            plain[m].logits(splits.test.x, masks, m, head), splits.test.y
+        )
+        np.testing.assert_allclose(fits.cross_entropy["test"][m], losses.mean(), rtol=1e-4)
+
+
+@pytest.mark.parametrize("engine", NATIVE)
+@pytest.mark.parametrize("classes", [3, 30])
+def test_class_weights_of_few_and_many_classes(engine, classes):
+    """A narrow last layer of the kernel and a wide one; folds of different counts."""
+    folds = [make_splits(rows, classes=classes, seed=rows) for rows in (61, 70)]
+    head = head_spec("features", 40, classes, (24,))
+    protocol = dataclasses.replace(PROTOCOL, epochs=4, class_weights="balanced")
+    fits = fit_population(dense_masks(head), folds, protocol, head=head, **way(engine))
+    plain = [fit_plain(dense_masks(head), 0, fold, protocol, head).best_loss for fold in folds]
+    np.testing.assert_allclose(fits.loss[0], np.mean(plain), rtol=1e-5)
+
+
+def test_balanced_weights_are_those_of_scikit_learn():
+    y = np.random.default_rng(0).choice(5, 200, p=[0.5, 0.3, 0.15, 0.05, 0]).astype(np.int32)
+    weights = balanced_weights(y, 6)
+    expected = compute_class_weight("balanced", classes=np.arange(4), y=y)
+    np.testing.assert_allclose(weights, [*expected, 0, 0], rtol=1e-6)
+    np.testing.assert_allclose(weights[y].mean(), 1, rtol=1e-6)
+
+
+def test_the_first_weighted_loss_is_that_of_numpy():
+    """One step over all rows: what early stopping sees is the loss of the initial weights."""
+    splits, head = rare(SPLITS), make_head("fc1", rare(SPLITS))
+    y, rows = splits.train.y, len(splits.train.y)
+    protocol = Protocol(epochs=1, batch_size=rows, class_weights="balanced")
+    logits = forward(splits.train.x, layers_of(init_params(head, 0))).astype(np.float64)
+    losses = -scipy.special.log_softmax(logits, 1)[np.arange(rows), y]
+    expected = np.mean([losses[y == c].mean() for c in range(3)])
+    fits = fit_population(dense_masks(head), splits, protocol, head=head)
+    np.testing.assert_allclose(fits.loss[0], expected, rtol=1e-6)
 
 
 def test_a_smoothed_loss_equals_optax():

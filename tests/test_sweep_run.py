@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
 from pathlib import Path
 
 import pytest
@@ -17,7 +16,6 @@ from evojax_prune.methods.observer import Observer
 from evojax_prune.methods.problem import Problem
 from evojax_prune.run.config import validated
 from evojax_prune.run.run import load_problem, prune
-from evojax_prune.run.store import MARK, PartialFolder
 from evojax_prune.sweep import page, worker
 from evojax_prune.sweep.file import load_sweep
 from evojax_prune.sweep.local import LocalExecutor
@@ -123,21 +121,6 @@ def test_a_sweep_keeps_another_out(tmp_path: Path) -> None:
             yield None
 
     assert swept(plan, Nested()).attempts == {}
-
-
-def test_a_move_that_was_interrupted_is_finished(tmp_path: Path) -> None:
-    store = PartialFolder(tmp_path / "run")
-    assert not store.recover()
-    with store:
-        (store.path / "config.yaml").write_text("a")
-        (store.path / MARK).write_text("b")
-        assert not store.recover()  # it still has what a run goes on from
-    os.replace(store.path / "state", store.path / ".state")
-    store.output.mkdir()
-    os.replace(store.path / "config.yaml", store.output / "config.yaml")
-    assert PartialFolder(tmp_path / "run").recover()
-    assert {entry.name for entry in store.output.iterdir()} == {"config.yaml", MARK}
-    assert not store.path.exists()
 
 
 def test_runs_share_a_dense_head_where_it_sees_no_difference(

@@ -6,20 +6,20 @@ imported when there is something for them to do, so that ``--help`` and refusals
 
 from __future__ import annotations
 
-import os
 import re
+import shlex
 import sys
 import time
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from evojax_prune.cli import commands, distributed, flags
-from evojax_prune.cli.signals import exit_status, stoppable
+from evojax_prune.cli.signals import AGAIN, Stopped, exit_status, stoppable
 from evojax_prune.core.errors import HostLostError, UserError, one_line
 from evojax_prune.run.config import RunConfig
-from evojax_prune.run.store import PartialFolder
+from evojax_prune.run.store import SETTINGS, PartialFolder
 
 if TYPE_CHECKING:
     from evojax_prune.report.pruned import Pruned
@@ -40,6 +40,8 @@ def main(args: Sequence[str] | None = None) -> int:
         warnings.simplefilter("ignore")  # those of libraries, which a user cannot act on
     try:
         with stoppable():
+            if "" in words or "--" in words:
+                raise UserError("an argument is empty, or a lone --: give a value, or drop it")
             if words and words[0] in commands.COMMANDS:
                 return commands.run(words)
             config = flags.parse(words)
@@ -54,19 +56,10 @@ def main(args: Sequence[str] | None = None) -> int:
         print(f"error: {one_line(str(error))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as stopped:
-        print(f"stopped by {stopped}" if str(stopped) else "interrupted", file=sys.stderr)
+        advice = getattr(stopped, "advice", AGAIN)
+        print(f"stopped by {str(stopped) or 'SIGINT'}; {advice}", file=sys.stderr)
         return exit_status(stopped)
     return 0
-
-
-def command() -> NoReturn:
-    """The command line as a process of its own, which ends here."""
-    status = main()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    if status >= 128:
-        os._exit(status)  # heads that were in training are not waited for
-    sys.exit(status)
 
 
 def run(config: RunConfig) -> Pruned:
@@ -88,14 +81,28 @@ def run(config: RunConfig) -> Pruned:
     with show_notices(console):
         try:
             pruned = prune_into(store, config, Terminal(console))
-        except (KeyboardInterrupt, UserError):
+        except (KeyboardInterrupt, UserError) as error:
             if store.resumable:
-                file = store.path / "config.yaml"
-                track = f" --track {' '.join(config.track)}" if config.track else ""
-                say(console, f"to go on: {flags.PROGRAM} --config {file} --output {output}{track}")
+                advice = f"to go on: {_command(config, store)}"
+                if isinstance(error, Stopped):
+                    error.advice = advice
+                else:
+                    say(console, advice)
             raise
     show(pruned, output)
     return pruned
+
+
+def _command(config: RunConfig, store: PartialFolder) -> str:
+    """The command that goes on from a store."""
+    words = ["--config", store.path / SETTINGS, "--output", store.output]
+    if config.plugin:  # code is only run where the command line names it
+        words += ["--plugin", *config.plugin]
+    if config.track:
+        words += ["--track", *config.track]
+    if config.overwrite:
+        words.append("--overwrite")
+    return f"{flags.PROGRAM} {shlex.join(map(str, words))}"
 
 
 def show(pruned: Pruned, output: Path) -> None:

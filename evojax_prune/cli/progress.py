@@ -13,6 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Column
 from rich.text import Text
 
+from evojax_prune.cli.signals import check_stopped
 from evojax_prune.methods.observer import Observer, Stage
 
 LINE_SECONDS = 10.0
@@ -56,6 +57,7 @@ class Counter(Stage):
             self.reach(self.total, self.detail)
 
     def _tell(self) -> None:
+        check_stopped()
         # Shares of a step add up to a little less than the whole.
         done = min(self.total, int(self._done + 1e-6))
         parts = [f"{self.name}: {done}/{self.total} {self.unit}", self.detail, self._speed()]

@@ -5,14 +5,21 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
+from typing import NoReturn
 
 SIGNALS = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
 )
 """Ctrl-C, a polite kill (as schedulers send it), and a terminal that is closed."""
+
+AGAIN = "to go on, run the same command again"
+
+_asked: list[int] = []
+"""The signal that asked to stop, if one did."""
 
 
 class Stopped(KeyboardInterrupt):
@@ -20,11 +27,26 @@ class Stopped(KeyboardInterrupt):
 
     Attributes:
         number: of the signal.
+        advice: how to go on.
     """
 
     def __init__(self, number: int):
         super().__init__(signal.Signals(number).name)
         self.number = number
+        self.advice = AGAIN
+
+
+def _stop(number: int, _: FrameType | None) -> None:
+    if _asked:
+        os._exit(128 + number)
+    _asked.append(number)
+    raise Stopped(number)
+
+
+def _leave(number: int, _: FrameType | None) -> None:
+    """While nothing has been done yet: an exception may be lost in an import."""
+    os.write(2, f"stopped by {signal.Signals(number).name}; {AGAIN}\n".encode())
+    os._exit(128 + number)
 
 
 @contextlib.contextmanager
@@ -34,22 +56,56 @@ def stoppable() -> Iterator[None]:
     Heads that are being trained are dropped; what the journal holds stays. Outside the main thread,
     where handlers cannot be set, nothing changes.
     """
+    with _handled_by(_stop), _nothing_lost():
+        try:
+            yield
+        except Exception as error:
+            if _asked:  # a library took the exception for a failure of its own
+                raise Stopped(_asked[0]) from error
+            raise
+        finally:
+            _asked.clear()
+
+
+def check_stopped() -> None:
+    """Stop if a signal asked for it and its exception was lost in a library.
+
+    Raises:
+        Stopped: in the main thread.
+    """
+    if _asked and threading.current_thread() is threading.main_thread():
+        raise Stopped(_asked[0])
+
+
+@contextlib.contextmanager
+def _nothing_lost() -> Iterator[None]:
+    """Raise again what Python drops, as it does in a finalizer or a callback from C."""
+    before = sys.unraisablehook
+
+    def dropped(what: sys.UnraisableHookArgs) -> None:
+        if not isinstance(what.exc_value, Stopped):
+            before(what)
+        elif hasattr(signal, "setitimer"):
+            signal.signal(signal.SIGALRM, lambda *_: check_stopped())
+            signal.setitimer(signal.ITIMER_REAL, 0.01)
+
+    sys.unraisablehook = dropped
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before
+
+
+@contextlib.contextmanager
+def _handled_by(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     before = {number: signal.getsignal(number) for number in SIGNALS}
-    asked: list[int] = []
-
-    def stop(number: int, _: FrameType | None) -> None:
-        if asked:
-            os._exit(128 + number)
-        asked.append(number)
-        raise Stopped(number)
-
     # A run under nohup must go on when its terminal is closed.
     heeded = [number for number in SIGNALS if before[number] is not signal.SIG_IGN]
     for number in heeded:
-        signal.signal(number, stop)
+        signal.signal(number, handler)
     try:
         yield
     finally:
@@ -60,3 +116,17 @@ def stoppable() -> Iterator[None]:
 def exit_status(error: KeyboardInterrupt) -> int:
     """128 + the signal's number, as shells have it."""
     return 128 + (error.number if isinstance(error, Stopped) else int(signal.SIGINT))
+
+
+def program() -> NoReturn:
+    """The command line as a process of its own, which heeds signals from before its imports on."""
+    with _handled_by(_leave):
+        from evojax_prune.cli.main import main
+    status = main()
+    for number in SIGNALS:  # all is done and said
+        signal.signal(number, lambda *_: os._exit(status))
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if status >= 128:
+        os._exit(status)  # heads that were in training are not waited for
+    sys.exit(status)

@@ -6,7 +6,10 @@ import contextlib
 import errno
 import math
 import os
+import re
 import shutil
+import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -22,9 +25,12 @@ _ADVICE = {
     errno.EPERM: "permission is denied: choose a folder that can be written to",
     errno.ENAMETOOLONG: "the name is too long: choose a shorter one",
     errno.EMFILE: "too many files are open: raise the limit (ulimit -n)",
+    errno.EXDEV: "it is another file system: choose a folder on the same one",
     errno.EIO: "the disk reports an error: check it, then run the same command again",
 }
 
+_OF_RUST = re.compile(r"\(os error (\d+)\)")
+"""How libraries in Rust (safetensors) end the message of an exception of their own."""
 
 LONGEST_NAME = 255
 """Bytes of a file's name, on nearly every file system."""
@@ -41,9 +47,12 @@ def checked_path(path: Path | str, called: str) -> Path:
         called: what the user calls it, as the sentence begins.
 
     Raises:
-        UserError: it holds a NUL, is not UTF-8, has a name that is too long or an unknown user.
+        UserError: it is empty or not a path, holds a NUL, is not UTF-8, has a name that is too
+            long or an unknown user.
     """
     text = str(path)
+    if not isinstance(path, str | os.PathLike) or not text:
+        raise UserError(f"{called} is {path!r}, expected a path")
     begin = f"{called} is {shortened(text)}"
     if "\0" in text:
         raise UserError(f"{begin}: a path cannot hold a NUL character")
@@ -84,8 +93,16 @@ def os_errors(doing: str, size: int | None = None) -> Iterator[None]:
     """Turn the operating system's errors into a :class:`UserError` with one sentence."""
     try:
         yield
+    except UserError:
+        raise
     except OSError as error:
         raise UserError(os_sentence(error, doing, size)) from error
+    except Exception as error:
+        if (found := _OF_RUST.search(str(error))) is None:
+            raise
+        number = int(found[1])
+        told = OSError(number, os.strerror(number))
+        raise UserError(os_sentence(told, doing, size)) from error
 
 
 def write_file(path: Path, content: bytes | str) -> None:
@@ -106,17 +123,31 @@ def save_file(path: Path, save: Callable[[Path], object], size: int | None = Non
         save: writes to the path that it is given, which lies beside the file.
         size: bytes, for the message; unknown if None.
     """
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.part")
     try:
         with os_errors(f"write {path}", size):
             save(part)
-            part.chmod(0o666 & ~_umask())
+            with contextlib.suppress(PermissionError):  # some file systems have no modes
+                part.chmod(0o666 & ~_umask())
             _sync(part)
             os.replace(part, path)
             _sync(path.parent)
     finally:
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)
+
+
+def remove_parts(folder: Path, age: float = 0.0) -> None:
+    """Remove what killed processes left of files that they were writing.
+
+    Args:
+        folder: it need not be there.
+        age: seconds; younger ones may still be written to, and stay.
+    """
+    for part in folder.glob(".*.part"):
+        with contextlib.suppress(OSError):
+            if time.time() - part.lstat().st_mtime >= age:
+                part.unlink()
 
 
 def make_folder(path: Path) -> None:

@@ -99,6 +99,20 @@ def jax_row_losses(
     return jax.nn.logsumexp(logits, axis=1) - expected
 
 
+def balanced_weights(labels: np.ndarray, classes: int) -> np.ndarray:
+    """Weight of each class's rows with which every class weighs the same, ``float32 [C]``.
+
+    ``N / (C n_c)`` for the C classes that there are; 0 for others.
+
+    Args:
+        labels: of the training rows, ``int32 [N]``.
+        classes: numbers that a label may be.
+    """
+    counts = np.bincount(labels, minlength=classes)
+    there = np.count_nonzero(counts)
+    return np.where(counts, len(labels) / (there * np.maximum(counts, 1)), 0).astype(np.float32)
+
+
 def jax_score_logits(logits: jax.Array, labels: jax.Array) -> tuple[jax.Array, jax.Array]:
     """As :func:`score_logits`, of traced arrays; rows with the label -1 do not count.
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,11 +17,13 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    ValidationError,
     ValidationInfo,
     model_validator,
 )
 from pydantic.fields import FieldInfo
 
+from evojax_prune.core.errors import shortened
 from evojax_prune.core.files import checked_path
 
 PROGRAM = "python -m evojax_prune.run"
@@ -117,3 +119,61 @@ def assignments(value: Any, info: ValidationInfo) -> Any:
         given = " ".join(map(str, value))
         raise ValueError(f"{info.field_name} is {given}, expected NAME=VALUE ...")
     return {name: number for name, _, number in pairs}
+
+
+_EXPECTED = {
+    "greater_than_equal": "at least {ge}",
+    "greater_than": "more than {gt}",
+    "less_than_equal": "at most {le}",
+    "less_than": "less than {lt}",
+    "literal_error": "one of {expected}",
+    "int_parsing": "a whole number",
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_parsing": "a number",
+    "float_type": "a number",
+    "finite_number": "a finite number",
+    "bool_parsing": "true or false",
+    "bool_type": "true or false",
+    "string_type": "text",
+    "path_type": "a path",
+    "int_parsing_size": "a whole number of fewer digits",
+    "too_short": "at least {min_length}",
+    "string_too_long": "at most {max_length} characters",
+    "tuple_type": "a list",
+    "dict_type": "names with values",
+    "missing": "two numbers",
+    "too_long": "at most {max_length} numbers",
+}
+
+
+def sentences(error: ValidationError, known: Collection[str]) -> list[str]:
+    """What pydantic complains of, one sentence per impossible value.
+
+    Args:
+        error: of the values of some options.
+        known: names of all options, of which one may be meant by an unknown name.
+    """
+    said: dict[str, str] = {}  # of several complaints about one value the first
+    for number, e in enumerate(error.errors()):
+        said.setdefault(_place(e["loc"]) or str(number), _sentence(dict(e), known))
+    return list(said.values())
+
+
+def _place(loc: tuple[int | str, ...]) -> str:
+    return ".".join(str(part) for part in loc if not isinstance(part, int))
+
+
+def _sentence(error: dict[str, Any], known: Collection[str]) -> str:
+    """One line for one pydantic error: which option, its value, what was expected."""
+    if error["type"] == "value_error":
+        return str(error["ctx"]["error"])
+    name = _place(error["loc"])
+    value = error["input"]
+    shown = shortened(value if isinstance(value, str) and value.strip() else repr(value))
+    expected = _EXPECTED.get(error["type"])
+    if error["type"] == "extra_forbidden":
+        return f"unknown setting {name}{suggestion(name, known)}"
+    if expected is None:
+        return f"{name} is {shown}: {error['msg']}"
+    return f"{name} is {shown}, expected {expected.format(**error.get('ctx', {}))}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
@@ -42,6 +42,11 @@ class Protocol:
             units of the features.
         label_smoothing: ``s`` in [0, 1): a row's target is ``(1 - s) * one-hot + s / C`` in the
             training loss, which early stopping sees too; scores are not smoothed.
+        class_weights: ``"balanced"`` multiplies the training loss of a row by ``N / (C n_c)``, for
+            ``n_c`` of N training rows of its class and C classes that there are, 1 on average, as
+            scikit-learn has it; a minibatch's loss is the mean of these products over its rows, as
+            Keras's ``class_weight`` has it. ``"none"`` weighs all rows alike. Early stopping sees
+            the weighted loss; scores are not weighted.
         steps: least steps: where ``epochs`` have fewer, because there are few rows, epochs are
             added (:meth:`for_rows`).
 
@@ -113,6 +118,13 @@ class Protocol:
             description="share of each row's target that is spread evenly over the classes",
         ),
     ] = 0.0
+    class_weights: Annotated[
+        Literal["none", "balanced"],
+        Field(
+            description="balanced: rows of rare classes weigh more in the training loss, so that "
+            "every class weighs the same"
+        ),
+    ] = "none"
     steps: Annotated[
         int,
         Field(

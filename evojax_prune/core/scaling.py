@@ -41,7 +41,7 @@ class Scaling:
         mean, scale = np.zeros(x.shape[1]), np.ones(x.shape[1])
         if kind == "standard":
             mean = x.mean(0, np.float64)
-            scale = np.sqrt(_variance(x, mean))
+            scale = np.sqrt(variance(x))
             noise = scale <= _ROUNDING * np.abs(x).max(0).astype(np.float64)
             scale[noise | (scale < np.finfo(np.float32).tiny)] = np.inf
         return cls(kind, mean.astype(np.float32), scale.astype(np.float32))
@@ -110,9 +110,9 @@ def scale_splits(splits: FeatureSplits, kind: Scale) -> tuple[FeatureSplits, Sca
     return dataclasses.replace(splits, train=train, selection=selection, test=test), scaling
 
 
-def _variance(x: np.ndarray, mean: np.ndarray) -> np.ndarray:
-    """``float64 [F]``, in two passes, so that a large mean costs no digits."""
-    total = np.zeros(x.shape[1])
+def variance(x: np.ndarray) -> np.ndarray:
+    """Of each feature ``float64 [F]``, in two passes, so that a large mean costs no digits."""
+    mean, total = x.mean(0, np.float64), np.zeros(x.shape[1])
     for start in range(0, len(x), _ROWS):
         total += np.square(x[start : start + _ROWS] - mean[None]).sum(0)
     return total / len(x)

@@ -18,6 +18,7 @@ import numpy as np
 
 from evojax_prune.core.compact_head import CompactHead
 from evojax_prune.core.errors import UserError
+from evojax_prune.core.files import checked_path
 from evojax_prune.core.head_card import BackboneCard, HeadCard
 from evojax_prune.deploy.files import open_run
 
@@ -220,8 +221,10 @@ def load(run: str | Path, *, backbone_weights: str | Path | None = None) -> Clas
     Raises:
         UserError: the folder is missing, not a finished run, or damaged.
     """
-    heads, card = open_run(Path(run).expanduser())
-    weights = None if backbone_weights is None else Path(backbone_weights).expanduser()
+    heads, card = open_run(checked_path(run, "run"))
+    weights = None
+    if backbone_weights is not None:
+        weights = checked_path(backbone_weights, "backbone_weights")
     return Classifier(heads, card, weights)
 
 
@@ -231,6 +234,8 @@ def _images(inputs: Inputs) -> Sequence[Any] | None:
         return [inputs]
     if isinstance(inputs, np.ndarray):
         return None if inputs.ndim not in (3, 4) else [inputs] if inputs.ndim == 3 else list(inputs)
+    if not isinstance(inputs, Sequence):
+        raise UserError(f"inputs are {type(inputs).__name__}, expected a list or an array")
     if all(isinstance(one, str | os.PathLike) for one in inputs):
         return inputs
     if all(np.ndim(one) == 3 for one in inputs):

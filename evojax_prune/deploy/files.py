@@ -46,6 +46,8 @@ def check_output(file: Path, inputs: Sequence[Path] = ()) -> None:
     """
     if file.is_dir():
         raise UserError(f"--output {file} is a folder, expected a file")
+    if file.exists() and not file.is_file():
+        raise UserError(f"--output {file} is a pipe or a device, expected a regular file")
     if not file.parent.is_dir():
         raise UserError(f"--output {file}: there is no folder {file.parent}, make it first")
     if not os.access(file.parent, os.W_OK):

@@ -9,8 +9,9 @@ from collections.abc import Callable
 import jax.numpy as jnp
 import numpy as np
 
-from evojax_prune.core.forward import affine, layers_of
+from evojax_prune.core.forward import affine, balanced_weights, layers_of
 from evojax_prune.core.head import HeadSpec, Params, init_params
+from evojax_prune.core.protocol import Protocol
 from evojax_prune.core.splits import FeatureSplits, Split
 from evojax_prune.engine.batches import epoch_order
 
@@ -101,6 +102,15 @@ class Fold:
         """First-layer preactivations under the initial weights, ``float32 [N, H]`` by visits."""
         return self.split_start("train")
 
+    def class_weights(self, protocol: Protocol) -> np.ndarray | None:
+        """What the loss of each class's rows is multiplied by ``float32 [C]``; None for 1."""
+        return class_weights(protocol, self.y, self.head.classes)
+
+    def row_weights(self, protocol: Protocol) -> np.ndarray | None:
+        """As :meth:`class_weights`, of each training row ``float32 [N]``."""
+        weights = self.class_weights(protocol)
+        return None if weights is None else weights[self.y]
+
     def labels(self, name: str) -> np.ndarray:
         """Labels of a split, ``int32 [n]``; of the training rows by visits."""
         return self.y[self.visits] if name == "train" else self.split(name).y
@@ -131,6 +141,17 @@ class Fold:
             if key not in self._made:
                 self._made[key] = make()
             return self._made[key]
+
+
+def class_weights(protocol: Protocol, y: np.ndarray, classes: int) -> np.ndarray | None:
+    """What a protocol multiplies the loss of each class's rows by ``float32 [C]``; None for 1.
+
+    Args:
+        protocol: how a head is trained.
+        y: labels of the training rows ``int32 [N]``.
+        classes: numbers that a label may be.
+    """
+    return None if protocol.class_weights == "none" else balanced_weights(y, classes)
 
 
 def gram_matrix(by_feature: np.ndarray, biased: bool) -> np.ndarray:

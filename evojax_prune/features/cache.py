@@ -13,17 +13,21 @@ import hashlib
 import json
 import logging
 import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from evojax_prune.core.files import make_folder, remove_parts, save_file
+
 log = logging.getLogger("evojax_prune")
 
 FORMAT = 1
 """Raise when the layout of the files changes; older ones are then not looked at."""
+
+STALE = 86400.0
+"""Seconds after which a file that is still not whole was left by a process that was killed."""
 
 Key = dict[str, str | int]
 """What the features follow from: data, backbone, weights, image size, preprocessing."""
@@ -108,24 +112,16 @@ def read(cache: Path, key: Key) -> Entry | None:
 
 def write(cache: Path, key: Key, entry: Entry) -> None:
     """Keep the features of a key; a cache that cannot be written costs a notice, not the run."""
-    path = path_of(cache, key)
     try:
-        cache.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=cache, prefix=".", suffix=".part")
-        os.close(handle)
-        try:
-            _write(Path(temporary), key, entry)
-            os.replace(temporary, path)
-        finally:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(temporary)
+        make_folder(cache)
+        remove_parts(cache, STALE)
+        save_file(path_of(cache, key), lambda part: _write(part, key, entry), entry.features.nbytes)
     except Exception as error:  # the disk's or safetensors' own
-        notice = "features cannot be cached in %s, the next run computes them again: %s"
-        log.warning(notice, cache, error)
+        log.warning("features are not cached, so the next run computes them again: %s", error)
 
 
 def _write(path: Path, key: Key, entry: Entry) -> None:
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save_file as save_tensors
 
     about = _json(
         {
@@ -143,7 +139,7 @@ def _write(path: Path, key: Key, entry: Entry) -> None:
         "labels": np.ascontiguousarray(entry.labels, np.int32),
         "paths": np.frombuffer(paths, np.uint8),
     }
-    save_file(tensors, path, metadata={"about": about, "checksum": _checksum(about, tensors)})
+    save_tensors(tensors, path, metadata={"about": about, "checksum": _checksum(about, tensors)})
 
 
 def _read(path: Path, key: Key) -> Entry:

@@ -61,6 +61,10 @@ def extract_features(
         UserError: images of another shape or type, an unknown backbone, or its weights are missing
             or of another network.
     """
+    if not isinstance(images, Iterable):
+        raise UserError(
+            f"images are {type(images).__name__}, expected uint8 [n, h, w, 3] or several [h, w, 3]"
+        )
     total = len(images) if isinstance(images, Sized) else None
     shape = getattr(images, "shape", None)
     if shape is not None and (len(shape) != 4 or shape[-1] != 3):

@@ -14,8 +14,8 @@ import numpy as np
 from evojax_prune import data
 from evojax_prune.core.errors import UserError
 from evojax_prune.data import FeatureTable, ImageDataset, ImageSplit, LoadOptions
-        decode = functools.partial(_images, dataset, options, table.names)
-        table = dataclasses.replace(table, images=decode)
+from evojax_prune.features import backbones, cache
+from evojax_prune.features import extract as extraction
 from evojax_prune.features.backbones import Extractor
 from evojax_prune.features.cache import Entry, Key
 from evojax_prune.features.progress import counting

@@ -14,7 +14,7 @@ from evojax_prune.core.head import Params
 from evojax_prune.core.outcome import Outcome, judge
 from evojax_prune.core.protocol import Protocol
 from evojax_prune.core.pruning import Pruning
-from evojax_prune.core.scaling import Scaling
+from evojax_prune.core.scaling import Scaling, variance
 from evojax_prune.core.splits import FeatureSplits, Split
 from evojax_prune.data import ResampledSplits
 from evojax_prune.engine import Fits, fit_population
@@ -28,6 +28,9 @@ JUDGING = 2**32
 
 UNBALANCED = 20
 """Times the rows of the smallest class that the largest may have without a word."""
+
+ORDINARY = (1e-2, 1e2)
+"""Standard deviations of features that are not scaled, about which nothing is said."""
 
 JUDGINGS = 5
 """Fresh splits on which a head of the final protocol is judged."""
@@ -202,7 +205,20 @@ class Problem:
         return (
             f"{counts[large]:,} rows are of class {first.classes[large]!r} and {counts[small]:,} "
             f"of {first.classes[small]!r}: accuracy says little about small classes, so look at "
-            "the balanced accuracy and the recall of each class in result.json"
+            "the balanced accuracy and the recall of each class in result.json; class_weights "
+            "balanced in --search-protocol and --final-protocol let every class weigh the same"
+        )
+
+    def odd_scale(self) -> str | None:
+        """One line where features are taken as they are, though they are very large or small."""
+        if any(scaling.kind != "none" for scaling in self.scalings):
+            return None
+        spread = float(np.sqrt(variance(self.splits[0].train.x).max()))
+        if ORDINARY[0] <= spread <= ORDINARY[1]:
+            return None
+        return (
+            f"the features are not scaled, and the largest standard deviation of one is "
+            f"{spread:.1e}: the rates of training are made for about 1, so use --scale standard"
         )
 
     def digest(self) -> str:

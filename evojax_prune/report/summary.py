@@ -19,6 +19,9 @@ SELECTED_ON_TEST = "selected on test"
 UNFINISHED = 0.01
 """Training loss, nats, by which a dense head may lag behind a pruned one."""
 
+BALANCED_DIFFERS = 0.05
+"""Balanced accuracy is shown where it differs from accuracy by more than this."""
+
 _VERDICTS = {
     "better": "So it beats the dense head.",
     "not worse by more than the margin": "So it is not worse than the dense head by more than the "
@@ -41,7 +44,12 @@ def table(result: Result) -> Table:
     )
     lines.add_column("head", no_wrap=True)
     test = f"test ({SELECTED_ON_TEST})" if result.selected_on_test else "test accuracy"
-    for name in ("selection", f"{test}, 95% interval", counted, "parameters", "optimism"):
+    names = ["selection", f"{test}, 95% interval", counted, "parameters", "optimism"]
+    known = {"dense": result.metrics["dense"], result.best_name: result.metrics["best"]}
+    balanced = {name: f"{one.balanced_accuracy:.4f}" for name, one in known.items()}
+    if unlike := _classes_differ(result):
+        names.insert(2, "balanced")
+    for name in names:
         lines.add_column(name, justify="right", no_wrap=True)
     rows: dict[str, HeadResult] = {
         "dense": result.dense,
@@ -56,6 +64,7 @@ def table(result: Result) -> Table:
             name,
             f"{head.selection_accuracy:.4f}",
             f"{head.test_accuracy:.4f}, {low:.4f} to {high:.4f}",
+            *[balanced.get(name, "")] * unlike,
             f"{head.active_units:,} ({head.active_units / result.dense.active_units:.0%})",
             f"{head.parameters:,} ({head.parameter_fraction:.0%})",
             f"{head.optimism:+.4f}",
@@ -64,10 +73,18 @@ def table(result: Result) -> Table:
     if result.ensemble is not None:
         together = result.ensemble
         size = f"{together.parameters:,} ({together.parameters / result.dense.parameters:.0%})"
-        lines.add_row(
-            f"all {together.heads} finalists", "", f"{together.test_accuracy:.4f}", "", size, ""
-        )
+        cells = ["", f"{together.test_accuracy:.4f}", *[""] * unlike, "", size, ""]
+        lines.add_row(f"all {together.heads} finalists", *cells)
     return lines
+
+
+def _classes_differ(result: Result) -> bool:
+    """Whether accuracy hides how the classes fare: balanced accuracy is shown beside it then."""
+    heads = {"dense": result.dense, "best": result.best}
+    return any(
+        abs(result.metrics[name].balanced_accuracy - head.test_accuracy) > BALANCED_DIFFERS
+        for name, head in heads.items()
+    )
 
 
 def rows_of(data: DatasetResult) -> str:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from evojax_prune.core.compact_head import save_heads
+from evojax_prune.core.compact_head import head_tensors, save_heads
 from evojax_prune.core.errors import UserError
 from evojax_prune.core.files import save_file, write_file
 from evojax_prune.core.head_card import BackboneCard, DataCard, HeadCard, HeadMetrics
@@ -97,7 +97,8 @@ def _mask(path: Path, pruned: Pruned) -> None:
 
 
 def _head(path: Path, pruned: Pruned) -> None:
-    save_file(path, lambda part: save_heads(part, pruned.heads, head_card(pruned)))
+    size = sum(tensor.nbytes for tensor in head_tensors(pruned.heads).values())
+    save_file(path, lambda part: save_heads(part, pruned.heads, head_card(pruned)), size)
 
 
 def head_card(pruned: Pruned) -> HeadCard:

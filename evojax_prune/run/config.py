@@ -11,7 +11,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
-from evojax_prune.core.errors import UserError, shortened
+from evojax_prune.core.errors import UserError
 from evojax_prune.core.mode import Grain, ModeName
 from evojax_prune.core.options import (
     Layers,
@@ -19,6 +19,7 @@ from evojax_prune.core.options import (
     Options,
     UserPath,
     metavar,
+    sentences,
     suggestion,
 )
 from evojax_prune.core.scaling import Scale
@@ -255,7 +256,7 @@ class RunConfig(
         try:
             return model.model_validate(self.method_options or {})
         except ValidationError as error:
-            raise ValueError("; ".join(sentences(error))) from None
+            raise ValueError("; ".join(sentences(error, RunConfig.model_fields))) from None
 
     def _check_method(self) -> None:
         if self.method not in METHODS:
@@ -349,48 +350,4 @@ def validated(settings: dict[str, Any]) -> RunConfig:
     try:
         return RunConfig.model_validate(settings)
     except ValidationError as error:
-        raise UserError("; ".join(sentences(error))) from None
-
-
-def sentences(error: ValidationError) -> list[str]:
-    """What pydantic complains of, one sentence per impossible value."""
-    return [_sentence(dict(e)) for e in error.errors()]
-
-
-_EXPECTED = {
-    "greater_than_equal": "at least {ge}",
-    "greater_than": "more than {gt}",
-    "less_than_equal": "at most {le}",
-    "less_than": "less than {lt}",
-    "literal_error": "one of {expected}",
-    "int_parsing": "a whole number",
-    "int_type": "a whole number",
-    "int_from_float": "a whole number",
-    "float_parsing": "a number",
-    "float_type": "a number",
-    "finite_number": "a finite number",
-    "bool_parsing": "true or false",
-    "bool_type": "true or false",
-    "string_type": "text",
-    "path_type": "a path",
-    "int_parsing_size": "a whole number of fewer digits",
-    "too_short": "at least {min_length}",
-    "string_too_long": "at most {max_length} characters",
-    "tuple_type": "a list",
-    "dict_type": "names with values",
-    "missing": "two numbers",
-    "too_long": "at most {max_length} numbers",
-}
-
-
-def _sentence(error: dict[str, Any]) -> str:
-    """One line for one pydantic error: which option, its value, what was expected."""
-    if error["type"] == "value_error":
-        return str(error["ctx"]["error"])
-    name = ".".join(str(part) for part in error["loc"] if not isinstance(part, int))
-    value = error["input"]
-    shown = shortened(value if isinstance(value, str) and value.strip() else repr(value))
-    expected = _EXPECTED.get(error["type"])
-    if expected is None:
-        return f"{name} is {shown}: {error['msg']}"
-    return f"{name} is {shown}, expected {expected.format(**error.get('ctx', {}))}"
+        raise UserError("; ".join(sentences(error, RunConfig.model_fields))) from None

@@ -71,8 +71,9 @@ class Run:
             UserError: training diverged, or the journal is of another run.
         """
         started = time.monotonic()
-        if unbalanced := self.problem.imbalance():
-            self.observer.note(f"note: {unbalanced}")
+        for note in (self.problem.imbalance(), self.problem.odd_scale()):
+            if note is not None:
+                self.observer.note(f"note: {note}")
         session = Session(self.observer, self.store.journal, self.store.keep)
         found = self.method.load()(self.problem, self.options, session)
         rows = self._baselines(found)
@@ -236,11 +237,11 @@ def prune_into(
         pruned = _run(config, problem, watch, store)()
         store.keep()
         failed = write_results(store.path, pruned, writers)
-        store.finish()
+        store.finish(go_on=bool(failed))
         watch.on_result(pruned, store.output)
     if failed:
         raise UserError(
-            f"the results are in {store.output}, but not all of them: " + "; ".join(failed)
+            f"the results are in {store.output}, but not all of them: {'; '.join(failed)}"
         )
     return pruned
 

@@ -15,9 +15,17 @@ from typing import Protocol, Self
 import filelock
 
 from evojax_prune.core.errors import HostLostError, UserError
-from evojax_prune.core.files import make_folder, os_errors, os_sentence, remove_folder, write_file
+from evojax_prune.core.files import (
+    make_folder,
+    os_errors,
+    os_sentence,
+    remove_folder,
+    remove_parts,
+    write_file,
+)
 
 MARK = "result.json"
+SETTINGS = "config.yaml"
 STATE = "state"
 """Inside the partial folder: what only a resumed run needs."""
 
@@ -81,8 +89,8 @@ class PartialFolder:
         self.output = output
         self.path = output.with_name(f"{output.name}.partial")
         self._state = self.path / STATE
-        self._spent = self.path / f".{STATE}"
         self.journal = self._state / "journal.jsonl"
+        self._moving = self._state / "moving"  # the output folder's content is this run's
         self._lock = filelock.FileLock(self._state / "lock", timeout=patience)
         self._made = self._kept = False
 
@@ -101,11 +109,9 @@ class PartialFolder:
                 f"{self.path} is {wrong}, but an unfinished run is kept in a folder of that name: "
                 "move it away, or give another --output"
             )
-        if output.is_dir() and any(output.iterdir()) and not overwrite:
-            raise UserError(
-                f"--output {output} is not empty; give another folder, or --overwrite to replace "
-                "the results in it"
-            )
+        ours = overwrite or self._moving.exists()
+        if output.is_dir() and any(output.iterdir()) and not ours:
+            raise self._not_empty()
         for folder in {_existing(output), _existing(output.parent)}:
             try:
                 os.rmdir(tempfile.mkdtemp(dir=folder))
@@ -128,6 +134,8 @@ class PartialFolder:
                 raise UserError(
                     f"another run is writing to {self.path}: give another --output"
                 ) from None
+        for folder in (self.path, self._state):
+            remove_parts(folder)
         return self
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
@@ -144,7 +152,7 @@ class PartialFolder:
     @property
     def resumable(self) -> bool:
         """The same command would go on from what is in it."""
-        return (self.path / "config.yaml").is_file()
+        return (self.path / SETTINGS).is_file()
 
     def configure(self, config: str, overwrite: bool) -> None:
         """Say whose folder this is, unless an interrupted run has.
@@ -153,12 +161,22 @@ class PartialFolder:
             config: the run's ``config.yaml``.
             overwrite: discard the journal of a run with another one.
         """
-        file = self.path / "config.yaml"
+        file = self.path / SETTINGS
         with os_errors(f"discard what is in {self.path}"):
-            if overwrite and not (file.is_file() and file.read_bytes() == config.encode()):
+            same = file.is_file() and file.read_bytes() == config.encode()
+            if self._moving.exists() and not (same or overwrite):
+                raise self._not_empty()
+            if overwrite and not same:
+                self._moving.unlink(missing_ok=True)
                 self.journal.unlink(missing_ok=True)
         if not self.journal.exists():
             write_file(file, config)
+
+    def _not_empty(self) -> UserError:
+        return UserError(
+            f"--output {self.output} is not empty; give another folder, or --overwrite to replace "
+            "the results in it"
+        )
 
     def refuse_journal(self) -> None:
         """Refuse to write where the search of an interrupted run lies.
@@ -172,28 +190,28 @@ class PartialFolder:
                 "give another --output, or --overwrite to discard it"
             )
 
-    def finish(self) -> None:
-        """Move everything to the output folder, the mark of a whole result last."""
-        self._lock.release()
-        with os_errors(f"move the results to {self.output}"):
-            remove_folder(self._spent)
-            if self._state.exists():
-                os.replace(self._state, self._spent)  # from here on it is only to be moved
-        self._move()
+    def finish(self, go_on: bool = False) -> None:
+        """Move the results to the output folder: all at once where there is none yet.
 
-    def recover(self) -> bool:
-        """Go on with a :meth:`finish` that was interrupted; tells whether there was one."""
-        if self._state.exists() or not (self.path / MARK).is_file():
-            return False
-        self._move()
-        return True
+        Else file by file, the mark of a whole result last. What a resumed run needs is removed only
+        then, so that the same command also finishes a run that is killed here.
 
-    def _move(self) -> None:
-        remove_folder(self._spent)
-        make_folder(self.output)
+        Args:
+            go_on: leave that behind, for files that are missing.
+        """
         with os_errors(f"move the results to {self.output}"):
+            if not go_on and not os.path.lexists(self.output):
+                os.replace(self.path, self.output)
+                remove_folder(self.output / STATE)
+                return
+            make_folder(self.output)
+            write_file(self._moving, "")
             (self.output / MARK).unlink(missing_ok=True)
-            names = sorted(entry.name for entry in self.path.iterdir())
+            names = sorted(entry.name for entry in self.path.iterdir() if entry.name != STATE)
             for name in sorted(names, key=lambda name: name == MARK):
-                os.replace(self.path / name, self.output / name)
-            self.path.rmdir()
+                if name == SETTINGS:  # by which the same command knows its journal
+                    write_file(self.output / name, (self.path / name).read_bytes())
+                else:
+                    os.replace(self.path / name, self.output / name)
+        if not go_on:
+            remove_folder(self.path)

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from evojax_prune.core.errors import UserError
-from evojax_prune.core.files import make_folder, os_errors, write_file
+from evojax_prune.core.files import make_folder, os_errors, total_memory, write_file
 from evojax_prune.search.result import Evaluation
 
 FAMILY = "evojax_prune.search.journal/"
@@ -148,6 +148,8 @@ class Journal:
             if not stat.S_ISREG(os.lstat(self.path).st_mode):
                 raise UserError(f"{self.path} is not a regular file: {_REMEDY}")
             with os.fdopen(os.open(self.path, os.O_RDONLY | _SAFE), "rb") as file:
+                if (size := os.fstat(file.fileno()).st_size) > total_memory() / 8:
+                    raise UserError(f"{self.path} has {size:,} bytes, too many: {_REMEDY}")
                 return file.read()
         return b""
 

@@ -18,8 +18,8 @@ from typing import Any
 from pydantic import Field, ValidationError
 
 from evojax_prune.core.errors import UserError, shortened
-from evojax_prune.core.options import Options, suggestion
-from evojax_prune.run.config import OutputOptions, RunConfig, UserPath, sentences
+from evojax_prune.core.options import Options, sentences, suggestion
+from evojax_prune.run.config import OutputOptions, RunConfig, UserPath
 from evojax_prune.run.presets import merged
 from evojax_prune.run.settings_file import nested_fields, read_mapping
 
@@ -104,7 +104,10 @@ def load_sweep(path: Path) -> SweepFile:
     try:
         sweep = SweepFile.model_validate({k: v for k, v in given.items() if k not in unknown})
     except ValidationError as error:
-        found += [f"in the sweep file, {sentence}" for sentence in sentences(error)]
+        found += [
+            f"in the sweep file, {sentence}"
+            for sentence in sentences(error, RunConfig.model_fields)
+        ]
         raise MistakesError(found) from None
     if found:
         raise MistakesError(found)

@@ -12,11 +12,11 @@ from typing import Any
 from pydantic import ValidationError
 
 from evojax_prune.core.errors import UserError, shortened
-from evojax_prune.core.options import suggestion
+from evojax_prune.core.options import sentences, suggestion
 from evojax_prune.data import FeatureTable, ImageDataset
 from evojax_prune.features import NotExtractedError
 from evojax_prune.methods.options import SearchOptions
-from evojax_prune.run.config import DataOptions, HeadOptions, RunConfig, sentences, validated
+from evojax_prune.run.config import DataOptions, HeadOptions, RunConfig, validated
 from evojax_prune.run.data import content_digest, digest, load_data, run_digest
 from evojax_prune.run.run import check_names, make_problem
 from evojax_prune.sweep.estimate import DataSize, expected_seconds
@@ -111,7 +111,7 @@ def _config(point: Point, wrong: list[str], looked_at: dict[str, str | None]) ->
     try:
         config = RunConfig.model_validate(point.settings)
     except ValidationError as error:
-        wrong += sentences(error)
+        wrong += sentences(error, RunConfig.model_fields)
         return None
     named = (*SearchOptions.model_fields, "method", "engine", "search_protocol", "final_protocol")
     names = repr([getattr(config, name) for name in named])

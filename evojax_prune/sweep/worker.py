@@ -153,7 +153,7 @@ def _run(task: Task) -> None:
     from evojax_prune.run.store import PartialFolder
 
     store = PartialFolder(task.folder, patience=LOCK_SECONDS)
-    if task.finished or store.recover():
+    if task.finished:
         tidy(task)
         return
     _ready()

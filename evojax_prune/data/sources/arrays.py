@@ -116,6 +116,8 @@ def _check_pairs(arrays: Mapping[str, Any], called: Callable[[str], str]) -> Non
 
 def _features(given: Any, name: str) -> np.ndarray:
     """Features as finite ``float32 [n, F]``."""
+    if np.ma.is_masked(given):
+        raise UserError(f"{name} has masked numbers: fill them, or leave their rows out")
     try:
         values = np.asarray(given)
     except ValueError as error:  # rows of unlike length

@@ -20,6 +20,7 @@ typedef struct {
     int32_t rows, epochs, n_layers, dual;
     /* the recipe */
     double learning_rate, momentum, decay, min_delta, label_smoothing;
+    const float *class_weights; /* [out of the last layer], or NULL for 1 */
     int32_t batch_size, nesterov, patience, restore_best;
     /* the state */
     ep_layer *layers;
@@ -56,7 +57,7 @@ void ep_unpack(const float *panels, int32_t rows, int32_t columns, float *plain)
 void ep_choose(const float *rows, const int64_t *chosen, int32_t count, int32_t columns, float *to);
 
 /* Counts changes of the functions. */
-#define EP_VERSION 3
+#define EP_VERSION 4
 
 /* By this and the bytes of both structures a library of another version than its caller's is
  * told. */

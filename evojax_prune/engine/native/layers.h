@@ -83,15 +83,18 @@ static double softmax_row(float *z, int classes, int label, float weight, float 
     return (double)(logf(sum) + below);
 }
 
-/* Logits to the gradient of the mean loss, in place; returns the sum of the losses. */
+/* Logits to the gradient of the mean loss, in place; returns the sum of the losses, each times its
+ * row's importance. */
 static double softmax(session *s) {
     const ep_member *m = s->m;
     const layer_scratch *last = &s->layers[m->n_layers - 1];
     double total = 0.0;
-    for (int i = 0; i < s->batch.count; i++)
-        total += softmax_row(last->rows + i * last->stride, m->layers[m->n_layers - 1].out,
-                             m->labels[s->batch.rows[i]], 1.0f / (float)s->batch.count,
-                             (float)m->label_smoothing);
+    for (int i = 0; i < s->batch.count; i++) {
+        const float weight = importance(s, i);
+        total += weight * softmax_row(last->rows + i * last->stride, m->layers[m->n_layers - 1].out,
+                                      m->labels[s->batch.rows[i]], weight / (float)s->batch.count,
+                                      (float)m->label_smoothing);
+    }
     return total;
 }
 

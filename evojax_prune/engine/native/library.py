@@ -12,7 +12,7 @@ INTS = ctypes.POINTER(ctypes.c_int32)
 DOUBLES = ctypes.POINTER(ctypes.c_double)
 LONGS = ctypes.POINTER(ctypes.c_int64)
 
-VERSION = 3
+VERSION = 4
 """``EP_VERSION``."""
 
 
@@ -48,6 +48,7 @@ class NativeMember(ctypes.Structure):
         ("decay", ctypes.c_double),
         ("min_delta", ctypes.c_double),
         ("label_smoothing", ctypes.c_double),
+        ("class_weights", FLOATS),
         ("batch_size", ctypes.c_int32),
         ("nesterov", ctypes.c_int32),
         ("patience", ctypes.c_int32),

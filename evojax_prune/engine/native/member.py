@@ -115,6 +115,7 @@ def train_epochs(
     y: np.ndarray,
     order: np.ndarray,
     protocol: Protocol,
+    class_weights: np.ndarray | None = None,
 ) -> None:
     """Trains a member in place through some epochs, until it stops.
 
@@ -130,6 +131,7 @@ def train_epochs(
         y: labels ``int32 [N]``.
         order: rows in the order in which each epoch visits them, ``int32 [E, N]``.
         protocol: the recipe; ``optimizer`` must be ``"sgd"`` and ``input_noise`` 0.
+        class_weights: what each class's loss is multiplied by ``float32 [C]``; None for 1.
 
     Raises:
         ValueError: arrays that do not fit the state or each other, or an unsupported protocol.
@@ -140,11 +142,11 @@ def train_epochs(
     if state.stopped or epochs <= 0:
         state.stopped = state.stopped or state.epochs >= protocol.epochs
         return
-    inputs = np.ascontiguousarray(inputs, np.float32)
-    y = np.ascontiguousarray(y, np.int32)
+    inputs, y = np.ascontiguousarray(inputs, np.float32), np.ascontiguousarray(y, np.int32)
     order = np.ascontiguousarray(order[:epochs], np.int32)
     z0 = None if z0 is None else np.ascontiguousarray(z0, np.float32)
     _check_arrays(state, inputs, z0, y, order)
+    weights = _checked_weights(state, class_weights)  # kept here while C reads it
     losses = np.zeros(epochs, np.float64)
     layers = (NativeLayer * len(state.layers))(*map(_layer, state.layers))
     dual = state.dual
@@ -162,6 +164,7 @@ def train_epochs(
         decay=protocol.decay,
         min_delta=protocol.min_delta,
         label_smoothing=protocol.label_smoothing,
+        class_weights=panels.floats(weights),
         batch_size=min(protocol.batch_size, state.rows),
         nesterov=protocol.nesterov,
         patience=protocol.patience,
@@ -322,6 +325,14 @@ def _check_shapes(expected: Mapping[str, tuple[object, object]]) -> None:
     for name, (shape, wanted) in expected.items():
         if shape != wanted:
             raise ValueError(f"{name} has shape {shape}, expected {wanted}")
+
+
+def _checked_weights(state: MemberState, weights: np.ndarray | None) -> np.ndarray | None:
+    if weights is None:
+        return None
+    weights = np.ascontiguousarray(weights, np.float32)
+    _check_shapes({"class_weights": (weights.shape, (state.layers[-1].outputs,))})
+    return weights
 
 
 def _check_labels(state: MemberState, y: np.ndarray) -> None:

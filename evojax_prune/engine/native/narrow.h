@@ -97,7 +97,7 @@ static void forward_narrow(session *s) {
 }
 
 /* Of LANES lanes; keeps what the losses are made of. */
-static void softmax_lanes(float *z, size_t stride, int classes, float weight, float *top_of,
+static void softmax_lanes(float *z, size_t stride, int classes, const float *weight, float *top_of,
                           float *sum_of, float *spread_of) {
     vf top = load(z), sum = splat(0.0f), spread = splat(0.0f);
     for (int c = 1; c < classes; c++) {
@@ -110,28 +110,36 @@ static void softmax_lanes(float *z, size_t stride, int classes, float weight, fl
         sum += y;
         store(z + c * stride, y);
     }
-    const vf share = splat(weight) / sum;
+    const vf share = load(weight) / sum;
     for (int c = 0; c < classes; c++) store(z + c * stride, load(z + c * stride) * share);
     store(top_of, top);
     store(sum_of, sum);
     store(spread_of, spread);
 }
 
-/* Logits to the gradient of the mean loss, in place; returns the sum of the losses. */
+/* As softmax of layers.h. */
 static double softmax_narrow(session *s) {
     const int classes = last_layer(s)->out, lanes = s->lanes, count = s->batch.count;
-    const float weight = 1.0f / (float)count, smoothing = (float)s->m->label_smoothing;
+    const float smoothing = (float)s->m->label_smoothing;
     float *z = s->narrow.gradient, *mine = s->narrow.lane;
     float *top = mine + lanes, *sum = top + lanes, *spread = sum + lanes;
+    float *weight = spread + lanes, *even = weight + lanes, *own = even + lanes;
     for (int i = 0; i < count; i++) mine[i] = z[s->m->labels[s->batch.rows[i]] * lanes + i];
+    for (int i = 0; i < lanes; i++) {
+        weight[i] = i < count ? importance(s, i) / (float)count : 0.0f;
+        even[i] = weight[i] * (smoothing / (float)classes);
+        own[i] = weight[i] * (1.0f - smoothing);
+    }
     for (int i = 0; i < count; i += LANES)
-        softmax_lanes(z + i, lanes, classes, weight, top + i, sum + i, spread + i);
+        softmax_lanes(z + i, lanes, classes, weight + i, top + i, sum + i, spread + i);
     if (smoothing > 0.0f)
-        for (int k = 0; k < classes * lanes; k++) z[k] -= weight * (smoothing / (float)classes);
+        for (int c = 0; c < classes; c++)
+            for (int i = 0; i < lanes; i++) z[c * lanes + i] -= even[i];
     double total = 0.0;
     for (int i = 0; i < count; i++) {
-        z[s->m->labels[s->batch.rows[i]] * lanes + i] -= weight * (1.0f - smoothing);
-        total += logf(sum[i]) + smoothed(top[i] - mine[i], spread[i], classes, smoothing);
+        z[s->m->labels[s->batch.rows[i]] * lanes + i] -= own[i];
+        total += importance(s, i) *
+                 (logf(sum[i]) + smoothed(top[i] - mine[i], spread[i], classes, smoothing));
     }
     return total;
 }

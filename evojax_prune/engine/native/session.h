@@ -31,12 +31,13 @@ typedef struct {
 /* Classes up to which the last layer is a narrow one, see narrow.h, and its units at a time. */
 #define NARROW 12
 #define NARROW_DEPTH 64
+#define LANE_NUMBERS 7
 
 /* By class, [class][unit] and [class][lane]; NULL in a last layer that is not narrow. */
 typedef struct {
     float *w, *v;
     float *gradient, *push; /* of the logits; times the rate */
-    float *lane;            /* four numbers a lane */
+    float *lane;            /* LANE_NUMBERS a lane */
 } narrow_scratch;
 
 typedef struct {
@@ -102,7 +103,7 @@ static void lay_out(session *s, arena *a) {
         .v = take(a, last->out * stride_of(last->in) * f),
         .gradient = take(a, last->out * lanes * f),
         .push = take(a, last->out * lanes * f),
-        .lane = take(a, 4 * lanes * f),
+        .lane = take(a, LANE_NUMBERS * lanes * f),
     };
     if (m->dual) return;
     s->copied = take(a, lanes * stride_of(m->layers[0].in) * f);
@@ -123,6 +124,12 @@ static char *reserve(session *s) {
         for (int i = 0; i < s->lanes; i++)
             s->layers[l].row[i] = s->layers[l].rows + i * s->layers[l].stride;
     return a.memory;
+}
+
+/* What the loss of a row of the batch is multiplied by. */
+INLINE float importance(const session *s, int row) {
+    const ep_member *m = s->m;
+    return m->class_weights ? m->class_weights[m->labels[s->batch.rows[row]]] : 1.0f;
 }
 
 INLINE ep_layer *last_layer(const session *s) { return &s->m->layers[s->m->n_layers - 1]; }

@@ -68,9 +68,9 @@ def _train(job: NativeJob, later: list[Layer], protocol: Protocol) -> native.Mem
     problem = job.problem
     state = native.init_state([job.first, *later], rows=problem.rows, dual=False)
     x = native.choose_features(problem.by_feature, job.active.index[0])
-    labels = problem.labels("train")
+    labels, weights = problem.labels("train"), problem.class_weights(protocol)
     for order in _orders(problem, protocol):
-        native.train_epochs(state, x, None, labels, order, protocol)
+        native.train_epochs(state, x, None, labels, order, protocol, weights)
         if state.stopped:
             break
     return state
@@ -86,9 +86,9 @@ def _train_dual(job: NativeJob, later: list[Layer], protocol: Protocol) -> nativ
     else:
         x = problem.by_feature[features]
         gram, start = gram_matrix(x, problem.head.bias[0]), affine(x.T, job.first)
-    labels = problem.labels("train")
+    labels, weights = problem.labels("train"), problem.class_weights(protocol)
     for order in _orders(problem, protocol):
-        native.train_epochs(state, gram, start, labels, order, protocol)
+        native.train_epochs(state, gram, start, labels, order, protocol, weights)
         if state.stopped:
             break
     return state

@@ -16,9 +16,16 @@ import jax.numpy as jnp
 import optax
 
 from evojax_prune.core.errors import UserError
-from evojax_prune.core.forward import jax_row_losses
 from evojax_prune.core.protocol import Protocol
-from evojax_prune.engine.xla.sgd import FirstLayer, Rates, Weights, logits_after, pick
+from evojax_prune.engine.xla.sgd import (
+    FirstLayer,
+    Rates,
+    RowLoss,
+    Weights,
+    logits_after,
+    pick,
+    pick_rows,
+)
 
 NOISE_SEED = 0x6E6F6973
 
@@ -113,7 +120,7 @@ class OptaxProgram:
     """An optax optimizer's training as a compiled program has it.
 
     Attributes:
-        protocol: how a head is trained, compiled in, except for the label smoothing.
+        protocol: how a head is trained, compiled in, but for label smoothing and class weights.
         biased: the first layer has a bias.
         smoothed: the training loss has smoothed labels.
     """
@@ -128,7 +135,7 @@ class OptaxProgram:
     @classmethod
     def of(cls, protocol: Protocol, biased: bool) -> OptaxProgram:
         """The program of a protocol."""
-        plain = dataclasses.replace(protocol, label_smoothing=0.0)
+        plain = dataclasses.replace(protocol, label_smoothing=0.0, class_weights="none")
         return cls(plain, biased, protocol.label_smoothing > 0.0)
 
     @property
@@ -151,8 +158,10 @@ class OptaxProgram:
         def step(state, batch):
             index, weight = batch
             rows = self._rows(data, index, state.step)
+            smoothing = rates.smoothing if self.smoothed else None
+            loss = RowLoss(data.y[index], weight, smoothing, pick_rows(data.importance, index))
             (_, total), gradient = jax.value_and_grad(self._mean_loss, has_aux=True)(
-                state.weights, rows, data.y[index], weight, rates
+                state.weights, rows, loss
             )
             gradient = _prune(gradient, kept)
             # some of optax's optimizers rely on JAX's implicit promotions
@@ -164,13 +173,12 @@ class OptaxProgram:
         state, totals = jax.lax.scan(step, state, (index, weight))
         return state, totals.sum() / weight.sum()
 
-    def _mean_loss(self, weights, rows, y, weight, rates):
+    def _mean_loss(self, weights, rows, loss):
         z = rows @ weights.first
         if self.biased:
             z = z + weights.bias[None]
-        smoothing = rates.smoothing if self.smoothed else None
-        total = jnp.sum(jax_row_losses(logits_after(z, weights.later), y, smoothing) * weight)
-        return total / jnp.sum(weight), total
+        total = loss.total(logits_after(z, weights.later))
+        return total / jnp.sum(loss.weight), total
 
     def _rows(self, data: FirstLayer, index: jax.Array, step: jax.Array) -> jax.Array:
         """A minibatch's active features, with noise where the protocol asks for it."""

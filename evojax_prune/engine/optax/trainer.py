@@ -16,7 +16,7 @@ from evojax_prune.core.head import HeadSpec, Params, init_params
 from evojax_prune.core.protocol import Protocol
 from evojax_prune.core.splits import Split
 from evojax_prune.engine.batches import epoch_order, steps
-from evojax_prune.engine.fold import convert_split
+from evojax_prune.engine.fold import class_weights, convert_split
 from evojax_prune.engine.optax.steps import OptaxProgram, OptaxState, make_optimizer
 from evojax_prune.engine.xla.programs import full_float32
 from evojax_prune.engine.xla.sgd import FirstLayer, Rates, Weights, as_weights
@@ -58,7 +58,10 @@ class HeadTrainer:
         train, params = convert_split("train", train, head), init_params(head, seed)
         self._head, self._protocol, self._seed, self._rows = head, protocol, seed, len(train)
         self._program = OptaxProgram.of(protocol, head.bias[0])
-        self._data = FirstLayer(jnp.asarray(train.x), None, jnp.asarray(train.y))
+        weights = class_weights(protocol, train.y, head.classes)
+        importance = None if weights is None else jnp.asarray(weights[train.y])
+        x, y = jnp.asarray(train.x), jnp.asarray(train.y)
+        self._data = FirstLayer(x, None, y, importance=importance)
         self._state = self._program.begin(as_weights(layers_of(params)))
         self._kept: list[np.ndarray | None] = [None] * len(params)
         self._epochs = self._since = 0

@@ -101,6 +101,9 @@ class _Run:
         self.head, self.dual = group.folds[0].head, group.program.dual
         self.x = place(stack_rows([fold.x for fold in group.folds]), None)
         self.y = place(stack_rows([fold.y for fold in group.folds]), None)
+        weights = [fold.row_weights(self.protocol) for fold in group.folds]
+        some = [each for each in weights if each is not None]
+        self.importance = place(stack_rows(some), None) if some else None
         self.splits = [
             tuple(place(a, None) for a in stack_chunks([f.split(name) for f in group.folds]))
             for name in population.evaluate
@@ -129,7 +132,7 @@ class _Run:
             initial = Weights(
                 jax.numpy.zeros_like(offset), jax.numpy.zeros_like(bias), initial.later
             )
-        data = FirstLayer(rows, offset, self.y, columns)
+        data = FirstLayer(rows, offset, self.y, columns, self.importance)
         return Lanes(slots, data, kept, programs.begin(self.program)(initial), kernel, bias)
 
     def batches(self, most: int | None):
@@ -165,6 +168,7 @@ class _Run:
             pick(lanes.data.offset, None if offset is None else 1),
             self.y,
             pick(lanes.data.columns, 0 if self.group.own_columns else None),
+            self.importance,
         )
         return Lanes(
             slots,

@@ -135,7 +135,8 @@ def train(program: Program, axes: Axes) -> Callable[..., tuple[Any, StoppingStat
 
     Returns:
         ``run(data, kept, carry, index [K, e, S, B], weight [K, S, B], rates, limits)``. In
-        ``data`` rows, offset and labels are stacked over folds and then, by ``axes``, members;
+        ``data`` rows, offset, labels and importance are stacked over folds and then, by ``axes``,
+        members;
         columns and ``kept`` over members alone; ``carry`` over folds and members. It runs until
         every member is done or the order ends; a member that is done keeps its result.
     """
@@ -148,7 +149,7 @@ def train(program: Program, axes: Axes) -> Callable[..., tuple[Any, StoppingStat
 
     data_axes = sgd.FirstLayer(axes.rows, axes.offset, None, axes.columns)
     members = jax.vmap(advance, (data_axes, 0, 0, None, None, None, None))
-    folds = jax.vmap(members, (sgd.FirstLayer(0, 0, 0, None), None, 0, 0, 0, None, None))
+    folds = jax.vmap(members, (sgd.FirstLayer(0, 0, 0, None, 0), None, 0, 0, 0, None, None))
 
     @functools.partial(jax.jit, donate_argnames="carry")
     @full_float32

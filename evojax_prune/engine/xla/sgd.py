@@ -68,12 +68,14 @@ class FirstLayer(NamedTuple):
         offset: dual: initial preactivations ``Z0 [N, H]``; primal: None.
         y: labels ``int32 [N]``.
         columns: primal: the active features ``int32 [F_active]``, padded with F; None for all.
+        importance: what the loss of each row is multiplied by ``float32 [N]``; None for 1.
     """
 
     rows: Array
     offset: Array
     y: Array
     columns: Array = None
+    importance: Array = None
 
 
 class SgdState(NamedTuple):
@@ -252,12 +254,14 @@ def run_block(program, data, kept, rates, rule, carry, batch):
         z = data.offset[flat] + z
     later, velocity, pushes, total = state.later, state.velocity, [], jnp.float32(0)
     smoothing = rates.smoothing if program.smoothed else None
+    importance = pick_rows(data.importance, flat)
     for t in range(count):
         rate = rates.learning_rate / (1.0 + rates.decay * (state.step + t).astype(z.dtype))
         here = slice(t * size, (t + 1) * size)
-        loss, g, later_g = gradients(z[:size], later, kept[1:], labels[here], weight[t], smoothing)
+        loss = RowLoss(labels[here], weight[t], smoothing, pick_rows(importance, here))
+        summed, g, later_g = gradients(z[:size], later, kept[1:], loss)
         later, velocity = advance(later, velocity, later_g, rate, rule)
-        total, push = total + loss, -rate * g
+        total, push = total + summed, -rate * g
         pushes.append(push)
         if t + 1 < count:
             ahead = gram[(t + 1) * size :, here] @ push
@@ -297,13 +301,39 @@ def logits_after(z: jax.Array, later: Stack) -> jax.Array:
     return jax_forward_after(z, [(layer["kernel"], layer.get("bias")) for layer in later])
 
 
+def pick_rows(numbers: jax.Array | None, rows: Any) -> jax.Array | None:
+    """Some of the numbers, if there are any."""
+    return None if numbers is None else numbers[rows]
+
+
+class RowLoss(NamedTuple):
+    """The training loss of a minibatch.
+
+    Attributes:
+        y: labels ``int32 [B]``.
+        weight: 1 for a row, 0 for padding ``float32 [B]``.
+        smoothing: see :func:`evojax_prune.core.forward.jax_row_losses`.
+        importance: what each row's loss is multiplied by ``float32 [B]``; None for 1.
+    """
+
+    y: jax.Array
+    weight: jax.Array
+    smoothing: jax.Array | None
+    importance: jax.Array | None
+
+    def total(self, logits: jax.Array) -> jax.Array:
+        """Sum of the rows' losses, for logits ``[B, C]``."""
+        losses = jax_row_losses(logits, self.y, self.smoothing)
+        if self.importance is not None:
+            losses = losses * self.importance
+        return jnp.sum(losses * self.weight)
+
+
 def gradients(
     z: jax.Array,
     later: Stack,
     kept: list[jax.Array | None],
-    y: jax.Array,
-    weight: jax.Array,
-    smoothing: jax.Array | None,
+    loss: RowLoss,
 ) -> tuple[jax.Array, jax.Array, Stack]:
     """Summed loss of a minibatch, and gradients of its mean loss.
 
@@ -312,17 +342,15 @@ def gradients(
         later: the other layers.
         kept: for each of them the mask of its connections ``[in, out]`` or None; a pruned weight
             is zero already and gets no gradient.
-        y: labels ``int32 [B]``.
-        weight: 1 for a row, 0 for padding ``float32 [B]``.
-        smoothing: see :func:`evojax_prune.core.forward.jax_row_losses`.
+        loss: of the minibatch's rows.
 
     Returns:
         The sum of the rows' losses, the gradient with respect to ``z``, and those of the layers.
     """
 
     def mean_loss(z: jax.Array, later: Stack) -> tuple[jax.Array, jax.Array]:
-        total = jnp.sum(jax_row_losses(logits_after(z, later), y, smoothing) * weight)
-        return total / jnp.sum(weight), total
+        total = loss.total(logits_after(z, later))
+        return total / jnp.sum(loss.weight), total
 
     (_, total), (g, later_g) = jax.value_and_grad(mean_loss, (0, 1), has_aux=True)(z, later)
     for layer, mask in zip(later_g, kept, strict=True):

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import math
 import pickle
+import pickletools
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +20,7 @@ from typing import IO, Any
 import numpy as np
 
 from evojax_prune.core.errors import UserError
+from evojax_prune.data.files import open_file
 
 _MAGIC = 0x1950A86A20F9469CFC6C
 """First pickle of the older layout, written by ``torch.save``."""
@@ -66,12 +69,24 @@ class _Tensor:
         """The tensor, of its storage's numbers; refuses to look outside of them."""
         steps = [(size - 1) * stride for size, stride in zip(self.shape, self.strides, strict=True)]
         inside = min((*self.shape, *self.strides, self.offset, 0)) == 0
-        if not inside or (0 not in self.shape and self.offset + sum(steps) >= len(numbers)):
+        count = math.prod(self.shape)
+        if not inside or (count and self.offset + sum(steps) >= len(numbers)):
             raise ValueError("a tensor reaches outside of its storage")
+        if count > len(numbers):
+            raise ValueError("a tensor has more numbers than its storage")
         strides = [numbers.itemsize * stride for stride in self.strides]
         return np.lib.stride_tricks.as_strided(
             numbers[self.offset :], self.shape, strides, writeable=False
         )
+
+
+_MOST_OPERATIONS = 2_000_000
+_MOST_SHARED = 30
+"""Tuples that may be named again: a few more that hold each other take for ever to hash."""
+
+_TUPLES = {"TUPLE", "TUPLE1", "TUPLE2", "TUPLE3"}
+_PUTS = {"PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"}
+_GETS = {"GET", "BINGET", "LONG_BINGET"}
 
 
 class _RefusedError(Exception):
@@ -97,6 +112,31 @@ class _Unpickler(pickle.Unpickler):
         return _Storage(kind, str(key), int(size))
 
 
+def _load(file: IO[bytes]) -> Any:
+    """The next pickle, once its operations are seen to take no more time and memory than they show.
+
+    Raises:
+        ValueError: it has a table or nested tuples that would grow far beyond its size.
+    """
+    start, before, names, shared = file.tell(), "", 0, 0
+    tuples: set[int] = set()
+    for count, (operation, argument, _) in enumerate(pickletools.genops(file)):
+        name = operation.name
+        if name in _PUTS:
+            place = names if argument is None else int(str(argument))
+            names += 1
+            if place > count:
+                raise ValueError("it names more objects than it has")
+            if before in _TUPLES:
+                tuples.add(place)
+        shared += name == "DUP" or (name in _GETS and int(str(argument)) in tuples)
+        if count > _MOST_OPERATIONS or shared > _MOST_SHARED:
+            raise ValueError("it is not as torch.save writes it")
+        before = name
+    file.seek(start)
+    return _Unpickler(file).load()
+
+
 def load_tensors(path: Path) -> dict[str, np.ndarray]:
     """The tensors of a state dictionary written by ``torch.save``.
 
@@ -110,7 +150,8 @@ def load_tensors(path: Path) -> dict[str, np.ndarray]:
         UserError: the file is not of this kind, is damaged, or holds anything but tensors.
     """
     try:
-        read = _read_zip if zipfile.is_zipfile(path) else _read_legacy
+        with open_file(path) as file:
+            read = _read_zip if zipfile.is_zipfile(file) else _read_legacy
         tensors, numbers = read(path)
         return {str(k): t.of(numbers(t.storage)) for k, t in tensors.items()}
     except _RefusedError as error:
@@ -132,15 +173,15 @@ _Numbers = Callable[[_Storage], np.ndarray]
 
 def _read_legacy(path: Path) -> tuple[dict[str, _Tensor], _Numbers]:
     """Pickles of a magic number, version, machine, tensors and storage keys; then the storages."""
-    with path.open("rb") as file:
-        if _Unpickler(file).load() != _MAGIC:
+    with open_file(path) as file:
+        if _load(file) != _MAGIC:
             raise ValueError("no PyTorch file")
-        _Unpickler(file).load()
-        little = bool(_Unpickler(file).load()["little_endian"])
-        tensors = _only_tensors(_Unpickler(file).load())
+        _load(file)
+        little = bool(_load(file)["little_endian"])
+        tensors = _only_tensors(_load(file))
         kinds = {t.storage.key: t.storage.kind for t in tensors.values()}
         storages = {}
-        for key in _Unpickler(file).load():
+        for key in _load(file):
             (size,) = np.frombuffer(_exactly(file, 8), _in_order(np.dtype("i8"), little))
             dtype = _in_order(np.dtype(kinds[key].dtype), little)
             storages[key] = np.frombuffer(_exactly(file, int(size) * dtype.itemsize), dtype)
@@ -149,13 +190,15 @@ def _read_legacy(path: Path) -> tuple[dict[str, _Tensor], _Numbers]:
 
 def _read_zip(path: Path) -> tuple[dict[str, _Tensor], _Numbers]:
     """An archive of ``NAME/data.pkl``, ``NAME/byteorder`` and ``NAME/data/<key>``."""
-    with zipfile.ZipFile(path) as archive:
+    with open_file(path) as source, zipfile.ZipFile(source) as archive:
         names = archive.namelist()
+        if sum(entry.file_size for entry in archive.infolist()) > path.stat().st_size:
+            raise ValueError("it claims more bytes than it has")  # torch.save packs nothing
         (pickled,) = (n for n in names if n.endswith("data.pkl"))
         prefix = pickled.removesuffix("data.pkl")
         little = prefix + "byteorder" not in names or archive.read(prefix + "byteorder") != b"big"
         with archive.open(pickled) as file:
-            tensors = _only_tensors(_Unpickler(file).load())
+            tensors = _only_tensors(_load(file))
         storages = {
             t.storage.key: np.frombuffer(
                 archive.read(f"{prefix}data/{t.storage.key}"),
