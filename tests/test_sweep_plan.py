@@ -144,6 +144,7 @@ WRONG = {
     "variants: {way: {}}": ["way in variants is empty"],
     "variants: {way: [a, b]}": ["variants.way is ['a', 'b'], expected names with values"],
     "variants: {'a b': {x: {seed: 1}}}": ["expected a name of letters"],
+    "variants: {status: {x: {seed: 1}}}": ["status, which is a column of the results"],
     "variants: {way: {x: {sede: 1}}}": ["unknown field 'sede' in way 'x' of variants"],
     "variants: {way: {x: {seed: 1}}}\ngrid: {seed: [2]}": ["seed is set by both way and seed"],
     "variants: {seed: {x: {folds: 3}}}\ngrid: {seed: [2]}": ["two axes are called seed"],

@@ -12,9 +12,10 @@ import pytest
 from scipy import stats
 from sweep_cases import sweep_file
 
+from evojax_prune.run.config import RunConfig
 from evojax_prune.run.store import MARK
 from evojax_prune.sweep import page
-from evojax_prune.sweep.file import load_sweep
+from evojax_prune.sweep.file import COLUMNS, load_sweep
 from evojax_prune.sweep.plan import Plan, make_plan
 from evojax_prune.sweep.results import contests_of, csv_text, groups_of, make_rows
 from evojax_prune.sweep.worker import Ended
@@ -132,3 +133,10 @@ def test_any_setting_can_be_a_field_of_the_table(plan: Plan) -> None:
     assert [g.values for g in groups_of(make_rows(other, {}), other.by)] == [
         ("none", 0), ("none", 1), ("none", 2),
     ]  # fmt: skip
+
+
+def test_the_columns_of_the_results_are_no_axes(plan: Plan) -> None:
+    row = make_rows(plan, {})[0]
+    own = row.keys() - plan.columns - RunConfig.model_fields.keys()
+    assert all(COLUMNS.fullmatch(name) for name in own)
+    assert not any(COLUMNS.fullmatch(name) for name in RunConfig.model_fields)

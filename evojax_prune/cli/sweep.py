@@ -196,11 +196,11 @@ def _executor(asked: Sweep, folder: Path, setup: Callable[[], object]) -> Execut
 def _announcement(plan: Plan, workers: int | None) -> str:
     """How many runs there are, and how long they will take."""
     from evojax_prune.cli.progress import duration
-    from evojax_prune.sweep.local import machine_cores
+    from evojax_prune.sweep.local import default_workers
     from evojax_prune.sweep.run import seconds_left
 
     left = sum(not task.finished for task in plan.tasks)
-    workers = workers or len(machine_cores())
+    workers = min(workers or default_workers(), max(left, 1))
     said = f"{plan.title}: {len(plan.tasks)} run{'s' * (len(plan.tasks) > 1)}"
     if left < len(plan.tasks):
         said += f", {len(plan.tasks) - left} of them finished"

@@ -25,6 +25,12 @@ from evojax_prune.run.settings_file import nested_fields, read_mapping
 
 MOST_RUNS = 20_000
 
+COLUMNS = re.compile(
+    r"run|status|selected_on_test|optimism|difference|p_value|verdict|package|wall_seconds"
+    r"|(data|rows|dense|random|ranking|pruned|search)_.*"
+)
+"""Names that the table of the runs has for itself."""
+
 Settings = dict[str, Any]
 """Values by field; those of a group within the settings have dots, as in ``final_protocol.epochs``.
 """
@@ -245,6 +251,8 @@ def _wrong_lists(sweep: SweepFile) -> Iterator[str]:
     for axis, places in sweep.variants.items():
         if not re.fullmatch(r"\w[\w.-]{0,40}", axis):
             yield f"variants has {shortened(repr(axis))}, expected a name of letters, digits, _ - ."
+        if COLUMNS.fullmatch(axis):
+            yield f"variants has {axis}, which is a column of the results: choose another name"
         if not places:
             yield f"{axis} in variants is empty: give it named settings, or drop it"
 

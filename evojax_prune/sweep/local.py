@@ -90,7 +90,7 @@ class LocalExecutor:
         if self._lanes:
             return
         cores, cards = machine_cores(), accelerators()
-        count = min(self._workers or cards or len(cores), tasks)
+        count = min(self._workers or default_workers(), tasks)
         for i in range(count):
             share = cores[i::count] or [cores[i % len(cores)]]
             self._lanes.append(_Lane(share, i % cards if cards else None, self._setup))
@@ -111,6 +111,11 @@ def accelerators() -> int:
     if any(name.startswith("jax_cuda") for name in packages):
         return len(glob.glob("/dev/nvidia[0-9]*"))
     return int("libtpu" in packages and bool(glob.glob("/dev/accel*") + glob.glob("/dev/vfio/*")))
+
+
+def default_workers() -> int:
+    """Worker processes if none are asked for: one per accelerator, or else per core."""
+    return accelerators() or len(machine_cores())
 
 
 class _Lane:

@@ -86,7 +86,7 @@ def make_plan(
     configs = [config for config in checked if config is not None]
     mistakes += _same(configs, points) if not mistakes else []
     known = _look(configs, mistakes)
-    by = by or sweep.by
+    by = tuple(dict.fromkeys(by or sweep.by))
     columns = [name for axis in axes for name in axis.names]
     valid = dict.fromkeys([*columns, *RunConfig.model_fields])
     mistakes += [f"unknown field {n!r} in by{suggestion(n, valid)}" for n in by if n not in valid]
