@@ -24,7 +24,7 @@ from evojax_prune.search import (
     run_search,
 )
 from evojax_prune.search.strategies.binary import BitState
-from evojax_prune.search.strategies.strategy import Strategy
+from evojax_prune.search.strategies.strategy import Strategy, asking
 
 LENGTH = 37
 FITNESS = Objective("fitness", "fitness")
@@ -226,8 +226,8 @@ def test_they_are_evosax_algorithms() -> None:
 @pytest.mark.parametrize("name", ["steady-state", "generational"])
 def test_ask_and_tell_compile_once(name: str) -> None:
     strategy = make_strategy(name, 19, EveryOption(population=4))
-    kind = type(strategy.algorithm)
-    before = kind.ask._cache_size(), kind.tell._cache_size()  # type: ignore[attr-defined]
+    ask, tell = asking(strategy.algorithm), type(strategy.algorithm).tell
+    before = ask._cache_size(), tell._cache_size()  # type: ignore[attr-defined]
     run_search(strategy, lambda g: g.mean(1), objectives=[FITNESS], evaluations=40, seed=0)
-    after = kind.ask._cache_size(), kind.tell._cache_size()  # type: ignore[attr-defined]
+    after = ask._cache_size(), tell._cache_size()  # type: ignore[attr-defined]
     assert np.subtract(after, before).tolist() == [1, 1]

@@ -139,4 +139,3 @@ def test_the_columns_of_the_results_are_no_axes(plan: Plan) -> None:
     row = make_rows(plan, {})[0]
     own = row.keys() - plan.columns - RunConfig.model_fields.keys()
     assert all(COLUMNS.fullmatch(name) for name in own)
-    assert not any(COLUMNS.fullmatch(name) for name in RunConfig.model_fields)

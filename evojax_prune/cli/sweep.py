@@ -18,7 +18,7 @@ from evojax_prune.core.files import checked_path
 
 if TYPE_CHECKING:
     from evojax_prune.sweep.plan import Plan
-    from evojax_prune.sweep.results import Group
+    from evojax_prune.sweep.results import RunGroup
     from evojax_prune.sweep.run import Executor, Outcome
 
 EXECUTORS = ("local", "ray", "slurm")
@@ -211,7 +211,7 @@ def _announcement(plan: Plan, workers: int | None) -> str:
     return f"{said}; in {plan.folder}"
 
 
-def _show(plan: Plan, outcome: Outcome, groups: Sequence[Group]) -> None:
+def _show(plan: Plan, outcome: Outcome, groups: Sequence[RunGroup]) -> None:
     """Print the table, and what did not finish."""
     from rich.console import Console
 

@@ -251,7 +251,7 @@ def _wrong_lists(sweep: SweepFile) -> Iterator[str]:
     for axis, places in sweep.variants.items():
         if not re.fullmatch(r"\w[\w.-]{0,40}", axis):
             yield f"variants has {shortened(repr(axis))}, expected a name of letters, digits, _ - ."
-        if COLUMNS.fullmatch(axis):
+        if COLUMNS.fullmatch(axis) and axis not in RunConfig.model_fields:
             yield f"variants has {axis}, which is a column of the results: choose another name"
         if not places:
             yield f"{axis} in variants is empty: give it named settings, or drop it"

@@ -18,8 +18,8 @@ from evojax_prune.sweep.file import shown
 from evojax_prune.sweep.plan import Plan
 from evojax_prune.sweep.results import (
     Contest,
-    Group,
     Row,
+    RunGroup,
     contests_of,
     csv_text,
     groups_of,
@@ -42,7 +42,7 @@ ON_PAGE_ONLY = {"parameters", "t test", "Wilcoxon", "pruned - random"}
 Lines = list[list[str]]
 
 
-def write_all(plan: Plan, failed: Mapping[str, Ended]) -> tuple[list[Group], list[Contest]]:
+def write_all(plan: Plan, failed: Mapping[str, Ended]) -> tuple[list[RunGroup], list[Contest]]:
     """Write every file about the sweep as a whole.
 
     Args:
@@ -71,7 +71,7 @@ def write_all(plan: Plan, failed: Mapping[str, Ended]) -> tuple[list[Group], lis
 # --- tables --------------------------------------------------------------------------------------
 
 
-def group_lines(plan: Plan, groups: Sequence[Group]) -> tuple[list[str], Lines]:
+def group_lines(plan: Plan, groups: Sequence[RunGroup]) -> tuple[list[str], Lines]:
     """Header and lines of the table: a line per group."""
     header = [
         *plan.by,
@@ -81,7 +81,7 @@ def group_lines(plan: Plan, groups: Sequence[Group]) -> tuple[list[str], Lines]:
     return header, [_group_line(group) for group in groups]
 
 
-def _group_line(group: Group) -> list[str]:
+def _group_line(group: RunGroup) -> list[str]:
     dense, random = group.tests.get("dense"), group.tests.get("random")
     return [
         *map(shown, group.values),
@@ -128,7 +128,7 @@ def contest_lines(contest: Contest) -> Lines:
     ]
 
 
-def console_table(plan: Plan, groups: Sequence[Group]) -> Table:
+def console_table(plan: Plan, groups: Sequence[RunGroup]) -> Table:
     """The table of the groups for a terminal."""
     from rich import box
     from rich.table import Table
@@ -220,7 +220,7 @@ def _finalists(plan: Plan, row: Row) -> list[tuple[float, float]]:
 def _page(
     plan: Plan,
     rows: Sequence[Row],
-    groups: Sequence[Group],
+    groups: Sequence[RunGroup],
     contests: Sequence[Contest],
     failed: Mapping[str, Ended],
     picture: Path | None,

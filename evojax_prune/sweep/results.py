@@ -128,7 +128,7 @@ def csv_text(rows: Sequence[Row]) -> str:
 
 
 @dataclasses.dataclass(frozen=True)
-class Group:
+class RunGroup:
     """Runs that agree in the fields of the table.
 
     Attributes:
@@ -148,7 +148,7 @@ class Group:
     tests: dict[str, PairedTest]
 
 
-def groups_of(rows: Sequence[Row], by: Sequence[str]) -> list[Group]:
+def groups_of(rows: Sequence[Row], by: Sequence[str]) -> list[RunGroup]:
     """A group for every combination of values, in the order of the rows; finished runs only."""
     members: dict[tuple[Any, ...], list[Row]] = {}
     for row in rows:
@@ -157,11 +157,11 @@ def groups_of(rows: Sequence[Row], by: Sequence[str]) -> list[Group]:
     return [_group(values, some) for values, some in members.items()]
 
 
-def _group(values: tuple[Any, ...], rows: Sequence[Row]) -> Group:
+def _group(values: tuple[Any, ...], rows: Sequence[Row]) -> RunGroup:
     heads = {name: _column(rows, f"{name}_test_accuracy") for name in HEADS}
     others = {n: v for n, v in heads.items() if n != "pruned" and not any(map(math.isnan, v))}
     pruned = heads["pruned"]
-    return Group(
+    return RunGroup(
         values,
         len(rows),
         {name: summarise(accuracies) for name, accuracies in heads.items()},

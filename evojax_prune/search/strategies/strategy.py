@@ -83,7 +83,7 @@ class Strategy(abc.ABC):
 
 
 @functools.lru_cache(maxsize=16)
-def _asking(algorithm: PopulationBasedAlgorithm) -> Callable[..., Any]:
+def asking(algorithm: PopulationBasedAlgorithm) -> Callable[..., Any]:
     """``algorithm.ask``; on a CPU without optimisations that take longer than they save.
 
     Its many random draws take XLA seconds to compile and milliseconds to run.
@@ -122,7 +122,7 @@ class BitStrategy(Strategy):
         if state is None:
             genomes = self._first(key)
         else:
-            genomes, state = _asking(self.algorithm)(key, state, self._params)
+            genomes, state = asking(self.algorithm)(key, state, self._params)
         return np.asarray(genomes), state
 
     def tell(self, key: jax.Array, genomes: np.ndarray, costs: np.ndarray, state: Any) -> Any:
