@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,10 @@ settings.register_profile("soak", max_examples=10_000)
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 # JAX reads these when it is first imported, so they are set before any test module is.
+# Most of the suite's time is XLA compiling programs that run once, so they are not optimised.
 os.environ["XLA_FLAGS"] = (
-    os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+    "--xla_backend_optimization_level=0 --xla_force_host_platform_device_count=8 "
+    + os.environ.get("XLA_FLAGS", "")  # the last one of a flag counts
 ).strip()
 os.environ["JAX_PLATFORMS"] = os.environ.get("EVOJAX_PRUNE_TEST_PLATFORMS", "cpu")
 if os.environ["JAX_PLATFORMS"] != "cpu":  # the plain references are to be exact there, too
@@ -44,3 +47,29 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real data at {folder} (EVOJAX_PRUNE_DATA names another place)")
     return folder
+
+
+PICTURES = ("convergence.png", "front.png", "report.html")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def no_pictures(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Runs draw nothing, which takes them a second each, but in modules of what is drawn."""
+    from evojax_prune.core.files import write_file
+    from evojax_prune.report.writers import WRITERS
+
+    with pytest.MonkeyPatch.context() as patch:
+        if request.node.get_closest_marker("pictures") is None:
+            for name in PICTURES:
+                patch.setitem(WRITERS, name, lambda path, _: write_file(path, "not drawn"))
+        yield
+
+
+@pytest.fixture
+def pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The runs of this test do draw."""
+    from evojax_prune.report import writers
+
+    drawn = (writers._convergence, writers._front, writers.write_page)
+    for name, writer in zip(PICTURES, drawn, strict=True):
+        monkeypatch.setitem(writers.WRITERS, name, writer)

@@ -41,6 +41,8 @@ CARD = HeadCard(
     written_by="1",
 )
 
+pytestmark = pytest.mark.pictures
+
 
 @settings(max_examples=40, deadline=None)
 @given(st.data())

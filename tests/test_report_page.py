@@ -39,6 +39,8 @@ from evojax_prune.report.page import page_text
 from evojax_prune.report.pruned import Pruned
 from evojax_prune.sensitivity import plain_sensitivities, sensitivities
 
+pytestmark = pytest.mark.pictures
+
 SECTIONS = ("heads", "size", "classes", "calibration", "errors", "features", "data", "settings")
 SECTIONS = (*SECTIONS, "reading")
 HOSTILE = ("<script>alert(1)</script>", "a\"b'c & $x^{2$", "猫 \N{BLACK SUN WITH RAYS}")

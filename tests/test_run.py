@@ -122,6 +122,7 @@ def predict(head: dict[str, np.ndarray], features: np.ndarray, prefix: str = "")
     return x.argmax(1)
 
 
+@pytest.mark.usefixtures("pictures")
 def test_a_run_writes_everything_and_says_what_it_found(
     run: Run, table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -60,6 +60,7 @@ def rows(file: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(stream))
 
 
+@pytest.mark.usefixtures("pictures")
 def test_a_front_is_found_and_one_head_of_it_is_taken(
     run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
