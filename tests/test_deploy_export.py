@@ -111,6 +111,7 @@ def test_the_order_of_the_features_is_kept() -> None:
     np.testing.assert_allclose(found, np.asarray(jax.nn.softmax(turned.logits(x))), atol=1e-6)
 
 
+@pytest.mark.slow
 @needs_onnx
 def test_onnx_without_jax(tmp_path: Path, quick: None, capsys: pytest.CaptureFixture[str]) -> None:
     folder = deploy_cases.write_run(tmp_path / "run", 20, "standard", folds=2, read=7)

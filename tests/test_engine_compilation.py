@@ -63,6 +63,7 @@ def run(program: str, *args: str, **variables: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_a_second_process_reads_the_programs_of_the_first(tmp_path: Path) -> None:
     first, second = (json.loads(run(TRAIN, str(tmp_path / "compiled"))) for _ in range(2))
     assert first["programs"] > 0

@@ -68,7 +68,7 @@ def test_native_equals_plain(mode, engine):
     [
         ("features", "xla dual"),
         ("fc2", "xla primal"),
-        ("both", "xla dual"),
+        pytest.param("both", "xla dual", marks=pytest.mark.slow),
         ("both", "optax"),
         ("features", "xla dual side-by-side"),
         ("both", "xla primal side-by-side"),
@@ -79,7 +79,12 @@ def test_xla_equals_plain(mode, engine):
 
 
 @pytest.mark.parametrize(
-    ("mode", "engine"), [("features", "auto"), ("fc1", "xla dual side-by-side"), ("both", "optax")]
+    ("mode", "engine"),
+    [
+        ("features", "auto"),
+        pytest.param("fc1", "xla dual side-by-side", marks=pytest.mark.slow),
+        pytest.param("both", "optax", marks=pytest.mark.slow),
+    ],
 )
 def test_connections_equal_plain(mode, engine):
     assert_equals_plain(mode, "connections", engine)
@@ -106,7 +111,7 @@ def test_variants_of_sgd_equal_plain(engine, change):
         )
 
 
-@pytest.mark.parametrize("smoothing", [0.1, 0.9])
+@pytest.mark.parametrize("smoothing", [0.1, pytest.param(0.9, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     "engine", [*NATIVE, "xla dual", "xla primal", "xla dual side-by-side", "optax"]
 )
@@ -238,6 +243,7 @@ def test_sizes(engine, rows, classes, hidden):
     np.testing.assert_allclose(fits.loss[0], plain.best_loss, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_long_epochs_renew_the_scaled_velocity():
     """More steps an epoch than float32 can hold powers of the momentum for."""
     splits = make_splits(400, features=6, test_rows=10)

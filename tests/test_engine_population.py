@@ -99,6 +99,7 @@ def test_eight_devices_equal_one(monkeypatch):
     same_fits(many, one)
 
 
+@pytest.mark.slow
 def test_member_batch_and_repacking_change_nothing(monkeypatch):
     monkeypatch.setattr(side_by_side, "EPOCHS_PER_CALL", 2)
     monkeypatch.setattr(side_by_side, "SHRINK", 2)

@@ -17,6 +17,7 @@ def cells(line: str) -> list[str]:
     return [cell.strip() for cell in line.strip().strip("|").split("|")]
 
 
+@pytest.mark.slow
 def test_one_command_prints_the_table(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -52,6 +53,7 @@ def test_nothing_begins_that_would_not_end_in_time(tmp_path: Path) -> None:
     assert row["note"].startswith("left out: -1 s left")
 
 
+@pytest.mark.slow
 def test_flops_by_xla_are_those_of_the_algorithm() -> None:
     """Where every unit is active nothing is padded, and both counts are of the same products."""
     words = ["--rows", "128", "--features", "256", "--hidden", "64", "--density", "1"]

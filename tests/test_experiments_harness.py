@@ -82,6 +82,7 @@ def test_models_runs_once_and_tells_what_it_ran(
     assert capsys.readouterr().out.count("Feature selection") == 2
 
 
+@pytest.mark.slow
 def test_baselines_then_statistics(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     few = ["--seeds", "0", "1", "--fractions", "--masks", "2"]
     assert baselines.main([*words, *few]) == 0
@@ -122,6 +123,7 @@ def test_backbones_and_convergence(words: list[str]) -> None:
     assert fitness == sorted(fitness)
 
 
+@pytest.mark.slow
 def test_bridge_keeps_its_searches_and_pools_data_sets(
     words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -31,7 +31,7 @@ HEAD = head_spec("features", 12, 3, ())
     ("grain", "engine"),
     [
         ("neurons", "auto"),
-        ("neurons", "xla dual"),
+        pytest.param("neurons", "xla dual", marks=pytest.mark.slow),
         ("neurons", "optax"),
         ("connections", "auto"),
     ],
@@ -68,6 +68,7 @@ def test_trained_to_the_end_it_is_scikit_learns_logistic_regression() -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_run_predicts_and_exports(tmp_path: Path) -> None:
     x, y = SPLITS.test.x[:240], SPLITS.test.y[:240]
     np.savez(tmp_path / "data.npz", x_train=x, y_train=y)
@@ -89,6 +90,7 @@ def test_a_run_predicts_and_exports(tmp_path: Path) -> None:
     np.testing.assert_allclose(found, classifier.predict_proba(x), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_as_an_estimator() -> None:
     x, y = SPLITS.test.x[:200], SPLITS.test.y[:200]
     pruner = HeadPruner(method="sensitivity", keep=0.5, hidden=(), epochs=30).fit(x, y)

@@ -91,6 +91,7 @@ def test_an_objective(tmp_path: Path, table: Path) -> None:
     assert "first-half" in (tmp_path / "run" / "evaluations.csv").read_text().splitlines()[0]
 
 
+@pytest.mark.slow
 def test_an_optimizer(tmp_path: Path, table: Path) -> None:
     file = plugin(tmp_path, "clipped", EXAMPLES["An optimizer"])
     words = ("--method", "sensitivity", "--keep", "0.5", "--hidden", "8")

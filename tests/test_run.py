@@ -181,7 +181,7 @@ def test_the_configuration_that_is_written_repeats_the_run(run: Run, tmp_path: P
     "args",
     [
         ("--mode", "features", "--grain", "connections"),
-        ("--mode", "fc2", *TWO_LAYERS),
+        pytest.param(("--mode", "fc2", *TWO_LAYERS), marks=pytest.mark.slow),
         ("--mode", "both", "--selection", "test", *TWO_LAYERS),
         ("--selection", "test-half"),
     ],
@@ -300,7 +300,7 @@ def test_the_smallest_size_within_one_standard_error_is_taken(run: Run, tmp_path
     )
 
 
-@pytest.mark.parametrize("mode", ["features", "both"])
+@pytest.mark.parametrize("mode", ["features", pytest.param("both", marks=pytest.mark.slow)])
 def test_a_search_follows_sensitivities(run: Run, mode: str) -> None:
     guided = ("--init", "sensitivity", "--mutation-bias", "2", "--evaluations", "30")
     hidden = TWO_LAYERS if mode == "both" else ()
@@ -309,6 +309,7 @@ def test_a_search_follows_sensitivities(run: Run, mode: str) -> None:
     assert numbers(run("--mode", mode, *hidden, *guided, name="again")) == numbers(first)
 
 
+@pytest.mark.slow
 def test_first_genomes_and_mutations_prefer_what_matters(table: Path) -> None:
     """Over many draws: the least sensitive bit is on least often, the most sensitive one most."""
     words = ["--dataset", str(table), *QUICK, "--init", "sensitivity", "--sharpness", "20"]
@@ -641,6 +642,7 @@ def test_few_units_have_few_sizes(run: Run, tmp_path: Path) -> None:
     assert result.random.masks == 4 or result.best.active_fraction == 1
 
 
+@pytest.mark.slow
 def test_every_table_says_selected_on_test(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     fast = ("--method", "sensitivity", "--keep", "0.5", "--compare", "--compare-fractions", "0.5")
     run("--selection", "test", *fast)
@@ -667,6 +669,7 @@ def test_the_command_itself(table: Path, tmp_path: Path) -> None:
     assert {entry.name for entry in folder.iterdir()} == FILES
 
 
+@pytest.mark.slow
 def test_a_second_run_on_images_needs_neither_backbone_nor_keras_nor_tfds(tmp_path: Path) -> None:
     images = pictures(tmp_path / "images", {"ant": 12, "bee": 12})
     program = (

@@ -141,7 +141,7 @@ def test_an_interrupted_search_on_fresh_splits_goes_on_to_the_same_numbers(
     assert resumed.best == whole.best
 
 
-@pytest.mark.parametrize("mode", ["fc1", "both"])
+@pytest.mark.parametrize("mode", [pytest.param("fc1", marks=pytest.mark.slow), "both"])
 def test_units_are_searched_for_like_features(run: Run, mode: str) -> None:
     result = run("--mode", mode, "--hidden", "10", "8")
     assert result.best.active_units <= result.dense.active_units
@@ -156,6 +156,7 @@ def test_a_size_is_kept_to(run: Run) -> None:
     assert front.best.test_accuracy > 0.7  # the four that matter are among them
 
 
+@pytest.mark.slow
 def test_other_data_as_a_third_objective(run: Run, tmp_path: Path) -> None:
     x, y = blobs(60, 5)
     np.savez(tmp_path / "outside.npz", x_train=4 * x + 2, y_train=y)
@@ -240,6 +241,7 @@ def test_arrays_are_pruned_without_a_file(tmp_path: Path) -> None:
         evojax_prune.prune(evojax_prune.RunConfig(), y)
 
 
+@pytest.mark.slow
 def test_groups_of_arrays_are_not_split() -> None:
     x, y = blobs(120, 0)
     groups = np.arange(120) // 6

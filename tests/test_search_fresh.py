@@ -145,6 +145,7 @@ def test_who_lives_is_looked_at_again_and_the_budget_is_met() -> None:
     assert "size error" not in result.columns
 
 
+@pytest.mark.slow
 def test_estimates_lead_to_better_genomes_than_one_lucky_look() -> None:
     """By truth: the best on fresh splits against the best of as many looks on one split."""
     strategy = make_strategy("nsga2", BITS, GeneticOptions(population=12, density=(0.3, 0.3)))

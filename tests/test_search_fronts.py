@@ -76,6 +76,7 @@ def _costs(genomes: np.ndarray) -> np.ndarray:
     return np.stack([1 - np.tanh(genomes @ WORTH), np.maximum(genomes.sum(1), 1.0)], axis=1)
 
 
+@pytest.mark.slow
 def test_as_good_a_front_as_pymoos() -> None:
     class Bits(PymooProblem):  # type: ignore[misc]
         def _evaluate(self, x: np.ndarray, out: dict[str, np.ndarray], *_: object) -> None:
@@ -109,6 +110,7 @@ def test_as_good_a_front_as_pymoos() -> None:
     assert np.mean(ours) > np.mean(theirs) - 2 * error
 
 
+@pytest.mark.slow
 def test_one_objective_is_a_front_too() -> None:
     result = run_search(
         make_strategy("nsga2", BITS, GeneticOptions(population=8, density=(0.25, 0.25))),

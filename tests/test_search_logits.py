@@ -54,7 +54,17 @@ def test_names_are_known_without_jax() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-@pytest.mark.parametrize("name", ["SNES", "SimpleGA", "Open_ES", "SV_Open_ES", "RandomSearch"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "SNES",
+        "SimpleGA",
+        *(
+            pytest.param(n, marks=pytest.mark.slow)
+            for n in ("Open_ES", "SV_Open_ES", "RandomSearch")
+        ),
+    ],
+)
 def test_algorithms_of_every_kind_search_masks(name: str) -> None:
     strategy = make_strategy(name, LENGTH, LogitOptions(population=12, density=0.3))
     kind = type(strategy.algorithm)

@@ -165,6 +165,7 @@ def test_both_algorithms_beat_random_search(problem: Any) -> None:
         assert min(best) > max(random)
 
 
+@pytest.mark.slow
 def test_scores_help_where_they_are_right() -> None:
     scores = TARGET + np.random.default_rng(0).normal(0, 0.7, LENGTH)
     guided = make_strategy(

@@ -283,6 +283,7 @@ def test_initial_genomes_follow_one_ranking_each() -> None:
     np.testing.assert_allclose(genomes.mean(0), initial.probabilities(guide), atol=0.05)
 
 
+@pytest.mark.slow
 def test_long_genomes_are_drawn_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     initial = InitialGenomes(LENGTH, (0.2, 0.8))
     whole = draw(initial, 7)

@@ -45,6 +45,7 @@ def test_sizes_between_parents_are_even_on_a_log_scale() -> None:
     assert np.mean(sizes) == pytest.approx((np.log(4) + np.log(400)) / 2, abs=0.15)
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(Bits, st.integers(0, 10**6), st.booleans())
 def test_swaps_keep_the_size_and_change_something(
@@ -112,6 +113,7 @@ def test_first_genomes_take_the_best_bits_at_many_sizes() -> None:
     assert set(np.flatnonzero(drawn[0])) == set(best)  # the first ranking, without noise
 
 
+@pytest.mark.slow
 def test_first_genomes_of_one_size() -> None:
     guide = np.random.default_rng(0).random((3, 64)).astype(np.float32)
     drawn = RankedGenomes(64, (0.125, 0.125)).population(KEY, 30, jnp.asarray(guide))

@@ -144,6 +144,7 @@ def test_a_pipeline_under_cross_validation() -> None:
     assert cross_val_score(pipeline, x, y, cv=3).mean() > 0.85
 
 
+@pytest.mark.slow
 def test_grid_search_in_two_processes() -> None:
     x, y = blobs()
     steps = Pipeline([("mask", FeatureMask(**QUICK)), ("head", HeadPruner(**QUICK, epochs=3))])
