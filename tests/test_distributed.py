@@ -27,13 +27,13 @@ from evojax_prune.engine.xla import path
 # The command line as an accelerator would have it: members side by side, and no native kernel.
 PROGRAM = """
 import sys
-from evojax_prune.cli.main import command
+from evojax_prune.cli.signals import program
 from evojax_prune.engine.native.path import NativePath
 from evojax_prune.engine.xla import path
 NativePath.at_home = lambda self: False
 path.placements = lambda wanted: [True]
 path.BLOCKS = (1,)
-command()
+program()
 """
 
 FLAGS = [
