@@ -79,7 +79,7 @@ class Here:
 
 
 def contents(folder: Path) -> dict[str, Any]:
-    """What a run's files say, times apart."""
+    """What a run's files say, times apart; of the page, which has times in its text, that it is."""
     return {file.name: _content(file) for file in sorted(folder.iterdir())}
 
 
@@ -89,7 +89,7 @@ def _content(file: Path) -> Any:
     if file.name == "evaluations.csv":
         with file.open() as lines:
             return [_timeless(row) for row in csv.DictReader(lines)]
-    return file.read_bytes()
+    return file.read_bytes() if file.name != "report.html" else None
 
 
 def _timeless(value: Any) -> Any:
