@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from evojax_prune.core.lazy import lazily
+from evojax_prune.core import lazily
 from evojax_prune.version import __version__
 
 if TYPE_CHECKING:

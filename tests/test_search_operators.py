@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evojax_prune.core.errors import UserError
-from evojax_prune.search.operators import crossover, parents
+from evojax_prune.search.operators import parents, variation
 from evojax_prune.search.operators.duplicates import replace_duplicates
 from evojax_prune.search.operators.guide import (
     flip_weights,
@@ -18,8 +18,8 @@ from evojax_prune.search.operators.guide import (
     tilted_probabilities,
 )
 from evojax_prune.search.operators.initial import InitialGenomes, exactly
-from evojax_prune.search.operators.mutation import BitMutation, CoinMutation
-from evojax_prune.search.operators.order import best_first, places
+from evojax_prune.search.operators.population import best_first, places
+from evojax_prune.search.operators.variation import BitMutation, CoinMutation
 
 LENGTH = 37  # no multiple of 8
 seeds = st.integers(0, 2**31 - 1)
@@ -43,8 +43,8 @@ def draw(initial: InitialGenomes, members: int, guide: jax.Array | None = None) 
 exact = jax.jit(exactly, static_argnums=1)
 renewed = jax.jit(replace_duplicates)
 nam = jax.jit(parents.negative_assortative)
-uniform = jax.jit(crossover.uniform)
-one_point = jax.jit(crossover.one_point)
+uniform = jax.jit(variation.uniform)
+one_point = jax.jit(variation.one_point)
 
 
 @quick
@@ -287,7 +287,7 @@ def test_initial_genomes_follow_one_ranking_each() -> None:
 def test_long_genomes_are_drawn_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     initial = InitialGenomes(LENGTH, (0.2, 0.8))
     whole = draw(initial, 7)
-    monkeypatch.setattr("evojax_prune.search.operators.batching.BATCH_BITS", 3 * LENGTH)
+    monkeypatch.setattr("evojax_prune.search.operators.population.BATCH_BITS", 3 * LENGTH)
     jax.clear_caches()
     np.testing.assert_array_equal(draw(initial, 7), whole)
 

@@ -9,9 +9,7 @@ from evojax_prune.analysis.bayesian import (
     bayesian_sign_test,
     bayesian_signed_rank_test,
 )
-from evojax_prune.analysis.cka import Kernel, cka, hsic, linear_gram, minibatch_cka, rbf_gram
 from evojax_prune.analysis.class_relevance import added_in_turn, left_out, share_of, with_classes
-from evojax_prune.analysis.hamming import closest, hamming
 from evojax_prune.analysis.metrics import (
     Metrics,
     Reliability,
@@ -36,6 +34,16 @@ from evojax_prune.analysis.paired import (
     paired_tests,
     summarise,
     wilcoxon,
+)
+from evojax_prune.analysis.similarity import (
+    Kernel,
+    cka,
+    closest,
+    hamming,
+    hsic,
+    linear_gram,
+    minibatch_cka,
+    rbf_gram,
 )
 
 __all__ = [

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from evojax_prune.core.lazy import lazily
+from evojax_prune.core import lazily
 
 if TYPE_CHECKING:
     from evojax_prune.engine.api import fit_population

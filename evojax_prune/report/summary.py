@@ -106,7 +106,7 @@ def baselines_table(result: Result) -> Table:
     lines.add_column("method", no_wrap=True)
     own = ("selection", "test accuracy", "active at best", "selection", "test accuracy")
     for name in (*own, "parameters"):
-        lines.add_column(name, justify="right")
+        lines.add_column(name, justify="right", no_wrap=True)
     rows = {(row.name, row.at): row for row in result.baselines}
     for name in dict.fromkeys(row.name for row in result.baselines):
         same = rows.get((name, "same"))
@@ -115,9 +115,8 @@ def baselines_table(result: Result) -> Table:
         if same is not None:
             cells = [_accuracy(same.selection_accuracy), _accuracy(same.test_accuracy)]
         if best is not None:
-            size = f"{best.parameters:,} ({best.parameters / result.dense.parameters:.0%})"
             cells += [f"{best.active_fraction:.0%}", _accuracy(best.selection_accuracy)]
-            cells += [_accuracy(best.test_accuracy), size]
+            cells += [_accuracy(best.test_accuracy), f"{best.parameters:,}"]
         lines.add_row(name, *cells)
     return lines
 

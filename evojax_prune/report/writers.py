@@ -26,7 +26,6 @@ from evojax_prune.core.options import PROGRAM
 from evojax_prune.data import find_source
 from evojax_prune.features.extract import backbone_card
 from evojax_prune.report import figures, summary
-from evojax_prune.report.evaluations import evaluations_csv
 from evojax_prune.report.page import write_page
 from evojax_prune.report.pruned import Pruned
 from evojax_prune.report.result import HeadResult
@@ -149,7 +148,31 @@ def _metrics(head: HeadResult) -> HeadMetrics:
 
 
 def _evaluations(path: Path, pruned: Pruned) -> None:
-    write_file(path, evaluations_csv(pruned.found.trials))
+    """One row per genome that was tried.
+
+    ``genome`` is the genome's hash; each objective has a column of its name, empty where training
+    diverged; ``epochs`` and ``seconds`` are those of training it, summed over folds and looks.
+    Where genomes are looked at on fresh splits, objectives are estimates, ``looks`` says out of how
+    many, and ``<objective> error`` is the standard error.
+    """
+    text, trials = io.StringIO(), pruned.found.trials
+    writer = csv.writer(text, lineterminator="\n")
+    names = [objective.name for objective in trials.objectives]
+    writer.writerow(
+        ("evaluation", "generation", "genome", "active_fraction", *names, *trials.columns)
+    )
+    count = len(trials)
+    generation = np.zeros(count, np.int64) if trials.generation is None else trials.generation
+    active = trials.active_fraction
+    for i, name in enumerate(trials.hashes):
+        values = ("" if math.isnan(v) else float(v) for v in trials.values[i])
+        columns = (_cell(column[i]) for column in trials.columns.values())
+        writer.writerow((i + 1, generation[i], name, f"{active[i]:.6f}", *values, *columns))
+    write_file(path, text.getvalue())
+
+
+def _cell(value: object) -> object:
+    return f"{value:.4f}" if isinstance(value, float) else value
 
 
 def _convergence(path: Path, pruned: Pruned) -> None:

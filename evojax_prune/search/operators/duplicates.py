@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from evojax_prune.search.operators.batching import map_rows
+from evojax_prune.search.operators.population import map_rows
 
 ROUNDS = 16
 """Attempts at making a child new; only a genome of very few bits needs more than one or two."""

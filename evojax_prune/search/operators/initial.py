@@ -7,8 +7,8 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from evojax_prune.search.operators.batching import map_rows
 from evojax_prune.search.operators.guide import draw_ranking, tilted_probabilities
+from evojax_prune.search.operators.population import map_rows
 
 
 @dataclasses.dataclass(frozen=True)

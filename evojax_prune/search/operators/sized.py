@@ -12,9 +12,9 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from evojax_prune.search.operators.batching import map_rows
 from evojax_prune.search.operators.guide import draw_ranking
 from evojax_prune.search.operators.initial import lowest, some_of
+from evojax_prune.search.operators.population import map_rows
 
 MOST_SWAPS = 64
 """Most bits that a mutation exchanges."""
@@ -66,7 +66,7 @@ class SwapMutation:
     bias: float = 0.0
 
     def __call__(self, key: jax.Array, children: jax.Array, guide: jax.Array | None) -> jax.Array:
-        """See :class:`~evojax_prune.search.operators.mutation.Mutation`."""
+        """See :class:`~evojax_prune.search.operators.variation.Mutation`."""
         if self.rate == 0:
             return children
         key_ranking, *keys = jax.random.split(key, 1 + len(children))

@@ -15,18 +15,16 @@ from evosax.algorithms.population_based.base import State as BaseState
 from flax import struct
 
 from evojax_prune.core.errors import UserError
-from evojax_prune.search.operators import crossover as crossovers
-from evojax_prune.search.operators.batching import map_rows
-from evojax_prune.search.operators.crossover import Crossover
-from evojax_prune.search.operators.mutation import BitMutation, CoinMutation, Mutation
-from evojax_prune.search.operators.order import best_first, count_active, places
+from evojax_prune.search.operators import variation
 from evojax_prune.search.operators.parents import (
     ParentChoice,
     negative_assortative,
     roulette,
     tournament,
 )
+from evojax_prune.search.operators.population import best_first, count_active, map_rows, places
 from evojax_prune.search.operators.sized import SwapMutation, sized
+from evojax_prune.search.operators.variation import BitMutation, CoinMutation, Crossover, Mutation
 from evojax_prune.search.strategies.options import (
     CrossoverKind,
     GeneticOptions,
@@ -269,7 +267,7 @@ def _operators(plan: Plan) -> dict[str, Any]:
         "tournament": tournament(options.tournament_size),
     }
     mutations = {"coin": CoinMutation, "per-bit": BitMutation, "swap": SwapMutation}
-    crossover = {"uniform": crossovers.uniform, "one-point": crossovers.one_point, "sized": sized}
+    crossover = {"uniform": variation.uniform, "one-point": variation.one_point, "sized": sized}
     return {
         "population_size": options.population,
         "solution": jnp.zeros(plan.genome_length, bool),

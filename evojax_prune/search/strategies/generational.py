@@ -5,12 +5,11 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from evojax_prune.search.operators import crossover as crossovers
-from evojax_prune.search.operators.crossover import Crossover
+from evojax_prune.search.operators import variation
 from evojax_prune.search.operators.duplicates import replace_duplicates
-from evojax_prune.search.operators.mutation import BitMutation, Mutation
-from evojax_prune.search.operators.order import count_active
 from evojax_prune.search.operators.parents import ParentChoice, tournament
+from evojax_prune.search.operators.population import count_active
+from evojax_prune.search.operators.variation import BitMutation, Crossover, Mutation
 from evojax_prune.search.strategies.binary import BinaryGA, BitParams, BitState, algorithm, resolved
 from evojax_prune.search.strategies.options import FLIPS
 from evojax_prune.search.strategies.registry import Plan
@@ -37,7 +36,7 @@ class GenerationalGA(BinaryGA):
         *,
         children: int | None = None,
         parents: ParentChoice = _PAIR_TOURNAMENT,
-        crossover: Crossover = crossovers.uniform,
+        crossover: Crossover = variation.uniform,
         mutation: Mutation | None = None,
     ):
         """Set the operators.

@@ -8,11 +8,10 @@ import jax
 import jax.numpy as jnp
 
 from evojax_prune.core.errors import UserError
-from evojax_prune.search.operators import crossover as crossovers
-from evojax_prune.search.operators.crossover import Crossover
-from evojax_prune.search.operators.mutation import CoinMutation, Mutation
-from evojax_prune.search.operators.order import best_first, count_active
+from evojax_prune.search.operators import variation
 from evojax_prune.search.operators.parents import ParentChoice, negative_assortative
+from evojax_prune.search.operators.population import best_first, count_active
+from evojax_prune.search.operators.variation import CoinMutation, Crossover, Mutation
 from evojax_prune.search.strategies.binary import BinaryGA, BitParams, BitState, algorithm, resolved
 from evojax_prune.search.strategies.registry import Plan
 from evojax_prune.search.strategies.strategy import BitStrategy
@@ -39,7 +38,7 @@ class SteadyStateGA(BinaryGA):
         *,
         children: int = 2,
         parents: ParentChoice = negative_assortative,
-        crossover: Crossover = crossovers.uniform,
+        crossover: Crossover = variation.uniform,
         mutation: Mutation | None = None,
         elitism: bool = False,
         ties: bool = True,
