@@ -24,6 +24,7 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -61,7 +62,7 @@ def volume(problem: Problem, genomes: np.ndarray, losses: np.ndarray) -> float:
     return hypervolume(np.stack([errors, sizes[front] / whole], 1), np.ones(2))
 
 
-def searched(problem: Problem, config: RunConfig, starts: guides.Rankings, **changes) -> float:
+def searched(problem: Problem, config: RunConfig, starts: guides.Rankings, **changes: Any) -> float:
     """Of the front that a search finds."""
     options = RunConfig.model_validate(config.model_dump() | changes)
     result = search(problem, options, Evaluator(problem, options), starts)
@@ -92,9 +93,9 @@ def compared(path: Path, seed: int) -> tables.Row:
     scores = rankings_of(problem)
     names = tuple(name for name in guides.QUICK if name in scores)
     starts = guides.Rankings(names, np.stack([quantiles(scores[name]) for name in names]))
-    alone = {"objectives": ("cross-entropy",), "strategy": "generational"}
+    alone: dict[str, Any] = {"objectives": ("cross-entropy",), "strategy": "generational"}
     alone |= {"crossover": "sized", "mutation": "swap"}
-    row = {
+    row: tables.Row = {
         "dataset": table.name,
         "seed": seed,
         NSGA2: searched(problem, config, starts),
