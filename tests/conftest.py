@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
+import mmap
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,11 +15,31 @@ settings.register_profile("soak", max_examples=10_000)
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
+# Half of the suite's time is XLA compiling programs that run once, so they are not optimised.
+QUICK_TO_COMPILE = {
+    "xla_backend_optimization_level": "0",
+    "xla_cpu_use_fusion_emitters": "false",
+    "xla_cpu_parallel_codegen_split_count": "1",
+}
+
+
+def known_to_xla(flags: Iterable[str]) -> list[str]:
+    """Those that this jaxlib has: it ends the process of who names another one."""
+    (folder,) = importlib.util.find_spec("jaxlib").submodule_search_locations
+    with (
+        (Path(folder) / "libjax_common.so").open("rb") as file,
+        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as library,
+    ):
+        return [flag for flag in flags if library.find(flag.encode()) >= 0]
+
+
 # JAX reads these when it is first imported, so they are set before any test module is.
-# Most of the suite's time is XLA compiling programs that run once, so they are not optimised.
-os.environ["XLA_FLAGS"] = (
-    "--xla_backend_optimization_level=0 --xla_force_host_platform_device_count=8 "
-    + os.environ.get("XLA_FLAGS", "")  # the last one of a flag counts
+os.environ["XLA_FLAGS"] = " ".join(
+    [
+        "--xla_force_host_platform_device_count=8",
+        *(f"--{flag}={QUICK_TO_COMPILE[flag]}" for flag in known_to_xla(QUICK_TO_COMPILE)),
+        os.environ.get("XLA_FLAGS", ""),  # the last one of a flag counts
+    ]
 ).strip()
 os.environ["JAX_PLATFORMS"] = os.environ.get("EVOJAX_PRUNE_TEST_PLATFORMS", "cpu")
 if os.environ["JAX_PLATFORMS"] != "cpu":  # the plain references are to be exact there, too
