@@ -92,8 +92,7 @@ def _flags(args: list[str], under: dict[str, Any]) -> dict[str, Any]:
     )
     parsed, unknown = _tyro(everything, args, PROGRAM, DESCRIPTION)
     if unknown:
-        flag = shortened(unknown[0])
-        raise UserError(f"unknown flag {flag}{suggestion(flag, _flag_names())}")
+        raise _unknown(unknown[0], _flag_names())
     changed: dict[str, Any] = {}
     for group in groups:
         given = getattr(parsed, group.title)
@@ -118,9 +117,13 @@ def parsed_words(kind: type[T], words: Sequence[str], command: str) -> T:
     parsed, unknown = _tyro(kind, list(words), f"python -m evojax_prune {command}", kind.__doc__)
     if unknown:
         names = [f"--{_dashed(field.name)}" for field in dataclasses.fields(kind)]  # type: ignore[arg-type]
-        flag = shortened(unknown[0])
-        raise UserError(f"unknown flag {flag}{suggestion(flag, names)}")
+        raise _unknown(unknown[0], names)
     return parsed
+
+
+def _unknown(word: str, flags: list[str]) -> UserError:
+    what = "unknown flag" if word.startswith("-") else "no flag takes the word"
+    return UserError(f"{what} {shortened(word)}{suggestion(word[:80], flags)}")
 
 
 def _tyro(

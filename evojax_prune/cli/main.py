@@ -42,7 +42,7 @@ def main(args: Sequence[str] | None = None) -> int:
         with stoppable():
             if "" in words or "--" in words:
                 raise UserError("an argument is empty, or a lone --: give a value, or drop it")
-            if words and words[0] in commands.COMMANDS:
+            if words and not words[0].startswith("-"):
                 return commands.run(words)
             config = flags.parse(words)
             if distributed.asked(words):
@@ -112,7 +112,8 @@ def show(pruned: Pruned, output: Path) -> None:
     from evojax_prune.cli.progress import say
     from evojax_prune.report import summary
 
-    result, console = pruned.result, Console()
+    # Names are the user's: [...] and :...: in them mean nothing.
+    result, console = pruned.result, Console(markup=False, emoji=False)
     if not console.is_terminal:
         console.width = max(console.width, TABLE_WIDTH)
     console.print()
