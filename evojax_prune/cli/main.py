@@ -55,6 +55,11 @@ def main(args: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"error: {one_line(str(error))}", file=sys.stderr)
         return 2
+    except RuntimeError as error:
+        if "Unable to initialize backend" not in str(error):
+            raise
+        print(f"error: JAX does not start: {one_line(str(error))}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt as stopped:
         advice = getattr(stopped, "advice", AGAIN)
         print(f"stopped by {str(stopped) or 'SIGINT'}; {advice}", file=sys.stderr)

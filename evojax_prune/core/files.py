@@ -65,8 +65,14 @@ def checked_path(path: Path | str, called: str) -> Path:
         raise UserError(f"{begin}, which is not UTF-8: rename it") from None
     if max(map(len, names)) > LONGEST_NAME:
         raise UserError(f"{begin}: a name in a path has at most {LONGEST_NAME} bytes")
-    if len(os.fsencode(text)) > LONGEST_PATH:
+    if len(text.encode()) > LONGEST_PATH:
         raise UserError(f"{begin}: a path has at most {LONGEST_PATH} bytes")
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError:
+        raise UserError(
+            f"{begin}, which the locale has no characters for: set PYTHONUTF8=1"
+        ) from None
     try:
         return Path(text).expanduser()
     except RuntimeError:
