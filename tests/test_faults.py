@@ -7,6 +7,7 @@ import errno
 import io
 import os
 import resource
+import stat
 import subprocess
 import sys
 import threading
@@ -196,6 +197,8 @@ def test_a_run_that_is_killed_while_it_moves_its_results_is_finished(
     def move(source: Path, target: Path) -> None:
         if Path(target) == output or Path(target).parent == output:
             moved.append(target)
+            if there and Path(target).name == "result.json":  # which says that all is there
+                assert {file.name for file in output.iterdir()} == {*reference} - {"result.json"}
             if not last or Path(target).name == "result.json":
                 raise Killed
         replace(source, target)
@@ -308,6 +311,25 @@ def test_an_export_that_cannot_be_written_is_a_sentence(
     assert f"cannot write {tmp_path}/run/{name} (" in capsys.readouterr().err
     assert not (tmp_path / "run" / name).exists()
     assert command.main(words) == 0
+
+
+def test_a_file_is_on_the_disk_before_it_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order, fsync, replace = [], os.fsync, os.replace
+
+    def synced(handle: int) -> None:
+        order.append("folder" if stat.S_ISDIR(os.fstat(handle).st_mode) else "file")
+        fsync(handle)
+
+    def renamed(source: Path, target: Path) -> None:
+        order.append("name")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(os, "replace", renamed)
+    files.write_file(tmp_path / "x", "content")
+    assert order == ["file", "name", "folder"]
 
 
 # --- standard output and error -------------------------------------------------------------------

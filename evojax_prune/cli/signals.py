@@ -113,6 +113,15 @@ def _handled_by(handler: Callable[[int, FrameType | None], None]) -> Iterator[No
             signal.signal(number, before[number] or signal.SIG_DFL)
 
 
+def import_jax() -> None:
+    """Import JAX while a signal ends the process at once.
+
+    An exception of a signal handler in the middle of it crashes the process.
+    """
+    with _handled_by(_leave):
+        import jax  # noqa: F401
+
+
 def exit_status(error: KeyboardInterrupt) -> int:
     """128 + the signal's number, as shells have it."""
     return 128 + (error.number if isinstance(error, Stopped) else int(signal.SIGINT))
