@@ -363,7 +363,7 @@ def _figures(pruned: Pruned) -> dict[str, Any]:
         "pruned": _head_figures(found.pruned),
         "finalists": [_head_figures(head) for head in found.finalists],
         "chosen": found.chosen,
-        "evaluations": found.effort.evaluations or len(found.trials),
+        "evaluations": found.effort.heads(found.trials),
         "seconds": pruned.seconds,
         "config": pruned.settings,
     }

@@ -158,3 +158,8 @@ def test_what_a_head_is_sure_of_is_told_from_what_it_is_not() -> None:
     diverged = CompactHead(np.arange(3), ((np.full((3, 3), np.nan, "f4"), None),))
     with pytest.raises(ValueError, match="NaN"):
         ood_auroc([diverged], inside, outside)
+
+
+def test_a_bin_holds_its_upper_end() -> None:
+    found = reliability(np.array([[0.75, 0.25], [0.5, 0.5]]), np.array([0, 0]), bins=4)
+    assert found.rows.tolist() == [0, 1, 1, 0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import pickle
 import re
@@ -19,11 +20,17 @@ import deploy_cases
 import numpy as np
 import pytest
 from PIL import Image
+from rich.console import Console
+from safetensors import safe_open
+from safetensors.numpy import save_file as save_tensors
 
 import evojax_prune
 from evojax_prune.cli import main as command
+from evojax_prune.cli import progress
 from evojax_prune.core.errors import UserError
+from evojax_prune.methods import METHODS
 from evojax_prune.methods import search as searching
+from evojax_prune.objectives import OBJECTIVES
 from evojax_prune.report import writers
 from evojax_prune.report.result import Result
 from evojax_prune.search import Evaluation
@@ -110,9 +117,12 @@ def saved(path: Path, **changed: Any) -> Path:
 
 T = "--dataset {here}/t.npz "
 TESTED = "--dataset {here}/tested.npz "
+DEEP = 3000 * "a/"
 
 WORDS: dict[str, str] = {
-    "junk": "unknown flag junk; valid: --config",
+    "junk": "unknown command junk; valid: predict, export, sweep; a data set is named by",
+    "predct RUN": "unknown command predct, did you mean 'predict'?",
+    T + "--overwrite maybe": "no flag takes the word maybe; valid: --config",
     "--sedd 1": "unknown flag --sedd, did you mean '--seed'?",
     f"--{LONG} 1": "unknown flag --aaa",
     T + "--seed": "Missing value for argument '--seed'",
@@ -142,6 +152,7 @@ WORDS: dict[str, str] = {
     T + "--test-fraction 0.999": "too few images of class '0' (1), '1' (1), '2' (1)",
     T + "--finalists 0": "finalists is 0, expected at least 1",
     T + "--size 0": "size is 0, expected at least 1",
+    T + f"--size {10**30}": "expected at most 1099511627776",
     T + "--method sensitivity --keep 2": "keep is 2, expected auto or a fraction above 0",
     T + "--search-protocol.min-delta 1e308": "min_delta is 1e308, expected at most 1000",
     T + "--search-protocol.input-noise 1e38": "input_noise is 1e38, expected at most 1000000",
@@ -158,6 +169,12 @@ WORDS: dict[str, str] = {
     # paths
     f"--output {LONG}": "a name in a path has at most 255 bytes",
     f"--output {NUL}": "output is a\\x00b: a path cannot hold a NUL character",
+    T + f"--output {DEEP}": "(5,999 characters): a path has at most 4095 bytes",
+    T + f"--output {{here}}/{'o' * 250}": "the name is too long: choose a shorter one",
+    f"--config {DEEP}c.yaml": "(6,006 characters): a path has at most 4095 bytes",
+    f"--dataset {DEEP}x.npz": "(6,005 characters): a path has at most 4095 bytes",
+    f"{T}--plugin {DEEP}x.py": "(6,004 characters): a path has at most 4095 bytes",
+    f"predict {DEEP} {{here}}/t.npz": "a path has at most 4095 bytes",
     "--output \udcff": "output is \\udcff, which is not UTF-8: rename it",
     "--output ~nobody-of-that-name/x": "there is no such user",
     "--output /": "--output is /, expected a folder below it",
@@ -182,6 +199,8 @@ WORDS: dict[str, str] = {
     T + "--plugin {here}": "there is no file of that name",
     T + "--plugin {here}/pipe": "there is no file of that name",
     T + "--plugin {here}/exits.py": "cannot be imported (SystemExit: 3): mend it",
+    T + "--plugin {here}/escapes.py": "cannot be imported (GeneratorExit: ): mend it",
+    T + "--plugin {here}/loop": "there is no file of that name",
     f"--dataset digits --backbone-weights {NUL}": "backbone_weights is a\\x00b: a path cannot",
     f"--dataset digits --data-dir {LONG}": "data_dir is aaa",
     "--dataset digits --backbone-weights {here}/pipe": "pipe not found: expected a weights file",
@@ -201,6 +220,7 @@ WORDS: dict[str, str] = {
     TESTED + "--selection test --selection-fraction 0.3": "--selection-fraction does nothing",
     T + "--allow-group-overlap": "--allow-group-overlap does nothing without groups",
     T + "--method-options a=1": "--method-options does nothing with --method search",
+    T + "--track tensorboard tensorboard": "track is tensorboard tensorboard, expected different",
     T + "--choice knee --objectives accuracy": "--choice does nothing without several",
     T + "--strategy PGPE": "PGPE searches for one objective, and there are 2: choose one",
     # commands
@@ -212,8 +232,14 @@ WORDS: dict[str, str] = {
     f"predict {{here}} {NUL}": "inputs is a\\x00b: a path cannot hold a NUL",
     f"export {LONG} --format onnx": "a name in a path has at most 255 bytes",
     "predict {here} ": "an argument is empty",
+    "sweep {here}/s.yaml --by": "--by is given without a value: give one, or drop it",
+    "sweep {here}/s.yaml --workers nan": "--workers is nan, expected a whole number",
+    "sweep {here}/s.yaml --gpus x": "--gpus is x, expected a number",
     "export {here} --format nope": "unknown format 'nope', expected one of onnx",
 }
+
+
+Make = Callable[[Path], object]
 
 
 class _Evil:
@@ -227,9 +253,82 @@ def test_words(words: str, refused: Refused, tmp_path: Path) -> None:
     saved(tmp_path / "tested.npz", x_test=X, y_test=Y)
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "exits.py").write_text("raise SystemExit(3)\n")
+    (tmp_path / "escapes.py").write_text("raise GeneratorExit\n")
+    (tmp_path / "loop").symlink_to("loop")
     with zipfile.ZipFile(tmp_path / "evil.pth", "w") as archive:
         archive.writestr("archive/data.pkl", pickle.dumps(_Evil()))
     refused(words.format(here=tmp_path).split(" "), WORDS[words])
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("methods import METHODS as r; r['mine'] = 3", "'mine' in METHODS, which cannot be used"),
+        ("methods import METHODS as r; r[3] = r['search']", "3 in METHODS, expected text as a nam"),
+        ("objectives import OBJECTIVES as r; r['mine'] = min", "no attribute 'objective'"),
+        ("report.writers import WRITERS as r; r['mine'] = ''", "no attribute '__call__'"),
+    ],
+)
+def test_what_plugins_register(line: str, said: str, refused: Refused, tmp_path: Path) -> None:
+    registries: list[dict[Any, Any]] = [METHODS, OBJECTIVES, writers.WRITERS]
+    before = [dict(registry) for registry in registries]
+    (tmp_path / "p.py").write_text(f"from evojax_prune.{line}\n")
+    try:
+        refused(["--plugin", str(tmp_path / "p.py")], said)
+    finally:
+        for registry, entries in zip(registries, before, strict=True):
+            registry.clear()
+            registry.update(entries)
+
+
+def recarded(run: Path) -> None:
+    """A head that says nothing of itself but a list."""
+    with safe_open(run / "head.safetensors", "np") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    save_tensors(tensors, run / "head.safetensors", {"evojax_prune": "[]"})
+
+
+def folded(run: Path) -> None:
+    """A head beside which lies that of a fold."""
+    with safe_open(run / "head.safetensors", "np") as file:
+        tensors, metadata = {n: file.get_tensor(n) for n in file.keys()}, file.metadata()  # noqa: SIM118
+    tensors |= {f"fold_0.{name}": tensor for name, tensor in tensors.items()}
+    save_tensors(tensors, run / "head.safetensors", metadata)
+
+
+OF_RUNS: dict[str, tuple[Make, str]] = {
+    "predict {run} {here}/x.npz --output {run}/head.safetensors": (bool, "is one of the inputs"),
+    "predict {run}/head.safetensors {here}/x.npz --output {run}/head.safetensors": (
+        bool,
+        "the inputs",
+    ),
+    "export {run} --format safetensors --output {run}/head.safetensors": (
+        bool,
+        "is one of the inputs",
+    ),
+    "export {run} --format safetensors --output {run}/notes": (
+        lambda run: (run / "notes.md").write_text("mine"),
+        "notes.md, where its model card would go, is there already",
+    ),
+    "export {run} --format safetensors --output {run}/p": (
+        lambda run: os.mkfifo(run / "p.md"),
+        "p.md is a pipe or a device",
+    ),
+    "export {run} --format safetensors --output {run}/" + 253 * "m": (bool, "the name is too long"),
+    "predict {run} {here}/x.npz": (recarded, "what it says of itself is not a JSON object"),
+    "predict {run} {here}/x.npz --output {here}/t": (
+        folded,
+        "its folds are not all there, or there",
+    ),
+}
+
+
+@pytest.mark.parametrize("words", OF_RUNS, ids=lambda words: words.replace("{here}/", "")[:60])
+def test_finished_runs(words: str, refused: Refused, tmp_path: Path) -> None:
+    make, said = OF_RUNS[words]
+    make(deploy_cases.write_run(tmp_path / "run"))
+    np.savez(tmp_path / "x.npz", x=np.zeros((2, 20), np.float32))
+    refused(words.format(here=tmp_path, run=tmp_path / "run").split(" "), said)
 
 
 # --- features files ------------------------------------------------------------------------------
@@ -242,9 +341,6 @@ def npy(
     head = head or f"{{'descr': {descr!r}, 'fortran_order': False, 'shape': {shape}}}".encode()
     head = head + b" " * (-(11 + len(head)) % 64) + b"\n"
     return b"\x93NUMPY" + bytes([version, 0]) + struct.pack("<H", len(head)) + head + bytes(720)
-
-
-Make = Callable[[Path], object]
 
 
 def arrays(**changed: Any) -> Make:
@@ -437,6 +533,20 @@ def circles(folder: Path) -> None:
         (folder / "cat" / name).symlink_to("..")
 
 
+EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n{} loop\n"
+
+
+def deep(folder: Path) -> None:
+    """Folders in folders, until the path is longer than the system takes."""
+    here = os.open(folder / "cat", os.O_RDONLY)
+    for _ in range(50):
+        os.mkdir("d" * 100, dir_fd=here)
+        below = os.open("d" * 100, os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = below
+    os.close(here)
+
+
 def stray(make: Make) -> Make:
     """Something beside the images of a class."""
     return lambda folder: make(folder / "cat" / "x.png")
@@ -454,6 +564,8 @@ IMAGES: dict[str, tuple[Make, str, str]] = {
     "class without images": (lambda f: (f / "eel").mkdir(), "", "eel holds no images: fill or"),
     "class not UTF-8": (lambda f: (f / "cat").rename(f / "\udcff"), "", "cannot be a class name"),
     "class of a space": (lambda f: (f / "cat").rename(f / " "), "", "name of class 0 is empty"),
+    "PostScript": (stray(content(EPS)), "", "(PostScript is a program, save what it draws as PNG)"),
+    "folders without end": (deep, "", "(4,1"),
     "broken pattern": (bool, "--groups (", "'(' is not a regular expression: missing )"),
     "huge repetition": (bool, "--groups a{99999999999}", "the repetition number is too large"),
     "pattern without match": (bool, "--groups zz", "'zz' matches none of 6 image paths"),
@@ -496,6 +608,11 @@ OBSTACLES: dict[str, tuple[Make, str]] = {
         put(STATE, content(b"")),
         "cannot make the folder {here}/run.partial/s",
     ),
+    "a link for the state of the search": (
+        put(STATE, link("../..")),
+        "state is a link, but an unfinished run is kept in a folder of that name",
+    ),
+    "a link for the unfinished run": (put("run.partial", link(".")), "run.partial is a link, but"),
     "a folder for the lock": (put(f"{STATE}/lock", Path.mkdir), "cannot lock {here}/run.partial"),
     "a folder for the journal": (put(f"{STATE}/journal.jsonl", Path.mkdir), "cannot discard what"),
     "a folder for the settings": (
@@ -523,7 +640,7 @@ def test_settings_of_an_unfinished_run_that_are_no_text_are_replaced(tmp_path: P
 
 
 def test_the_table_is_long() -> None:
-    assert sum(map(len, (WORDS, FEATURES, SETTINGS, IMAGES, OBSTACLES))) >= 120
+    assert sum(map(len, (WORDS, OF_RUNS, FEATURES, SETTINGS, IMAGES, OBSTACLES))) >= 120
 
 
 # --- odd input that has an answer ----------------------------------------------------------------
@@ -541,6 +658,31 @@ def test_one_feature_has_a_sensitivity(tmp_path: Path) -> None:
     best = pruned(tmp_path, *DENSE, "--final-protocol.learning-rate", "0.1", x_train=x).best
     assert best.active_units == best.active_fraction == 1
     assert best.test_accuracy == 1
+
+
+def test_a_dense_head_that_diverges_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--dataset", str(saved(tmp_path / "t.npz")), "--output", str(tmp_path / "run"), *DENSE]
+    assert command.main([*words, "--final-protocol.learning-rate", "1e30"]) == 2
+    assert "diverged: lower --final-protocol.learning-rate" in capsys.readouterr().err
+
+
+def test_names_are_neither_markup_nor_formulas(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, output = saved(tmp_path / "[red]$\\frac$:x:.npz"), tmp_path / "run"
+    assert command.main(["--dataset", str(file), "--output", str(output), *DENSE]) == 0
+    assert "[red]$\\frac$:x:, mode features" in capsys.readouterr().out
+
+
+def test_control_characters_in_notices_are_made_visible(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = progress.show_notices(Console(stderr=True, width=80))
+    with said:
+        logging.getLogger("evojax_prune").warning("left out: %s", "a\x1b[2Jb\n\udcff")
+    assert capsys.readouterr().err == "note: left out: a\\x1b[2Jb\\n\\udcff\n"
 
 
 @pytest.mark.parametrize("scale", [1e-6, 1e-3, 1e3, 1e6])

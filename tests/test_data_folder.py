@@ -186,7 +186,7 @@ def test_empty_test_folder(parted: Path) -> None:
 
 def test_one_class(tmp_path: Path) -> None:
     paint(tmp_path / "cat" / "a.png")
-    refused(tmp_path, "has 1 class folders")
+    refused(tmp_path, "has 1 class folder,")
 
 
 def test_a_class_with_one_image(single: Path) -> None:

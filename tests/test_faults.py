@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import os
 import resource
+import stat
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,11 +20,14 @@ from safetensors import SafetensorError
 from test_bad_inputs import DENSE, SEARCH, saved
 
 from evojax_prune.cli import main as command
+from evojax_prune.cli.streams import Stream, as_written_to_a_file
 from evojax_prune.core import files
+from evojax_prune.core.errors import UserError
 from evojax_prune.features import cache
 from evojax_prune.report import figures, writers
 from evojax_prune.report.pruned import Pruned
 from evojax_prune.run import run as running
+from evojax_prune.run import store
 
 FULL = Path("/dev/full")
 
@@ -190,6 +197,8 @@ def test_a_run_that_is_killed_while_it_moves_its_results_is_finished(
     def move(source: Path, target: Path) -> None:
         if Path(target) == output or Path(target).parent == output:
             moved.append(target)
+            if there and Path(target).name == "result.json":  # which says that all is there
+                assert {file.name for file in output.iterdir()} == {*reference} - {"result.json"}
             if not last or Path(target).name == "result.json":
                 raise Killed
         replace(source, target)
@@ -201,6 +210,24 @@ def test_a_run_that_is_killed_while_it_moves_its_results_is_finished(
     assert run(output) == 0 if there or not last else output.exists()
     assert contents(output) == reference
     assert [entry.name for entry in tmp_path.iterdir()] == ["run"]
+
+
+def test_what_is_left_of_a_finished_run_that_was_killed_at_once_is_removed(
+    finished: tuple[Run, dict[str, bytes]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, reference = finished
+    output = tmp_path / "run"
+
+    def killed(_: object) -> None:
+        raise Killed
+
+    with pytest.MonkeyPatch.context() as patch, contextlib.suppress(Killed):
+        patch.setattr(store, "remove_folder", killed)
+        run(output)
+    assert (output / store.STATE).is_dir()
+    assert run(output) == 2  # as after every finished run
+    assert "is not empty" in capsys.readouterr().err
+    assert contents(output) == reference
 
 
 @pytest.mark.parametrize("kind", kinds())
@@ -284,3 +311,75 @@ def test_an_export_that_cannot_be_written_is_a_sentence(
     assert f"cannot write {tmp_path}/run/{name} (" in capsys.readouterr().err
     assert not (tmp_path / "run" / name).exists()
     assert command.main(words) == 0
+
+
+def test_a_file_is_on_the_disk_before_it_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order, fsync, replace = [], os.fsync, os.replace
+
+    def synced(handle: int) -> None:
+        order.append("folder" if stat.S_ISDIR(os.fstat(handle).st_mode) else "file")
+        fsync(handle)
+
+    def renamed(source: Path, target: Path) -> None:
+        order.append("name")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(os, "replace", renamed)
+    files.write_file(tmp_path / "x", "content")
+    assert order == ["file", "name", "folder"]
+
+
+# --- standard output and error -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["standard output", None])
+def test_a_stream_that_nobody_reads_is_silent(name: str | None) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    with open(write, "w") as pipe:
+        stream = Stream(pipe, name)
+        assert stream.write("x") == 1
+        stream.flush()
+        stream.write("y")
+        stream.flush()
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="there is no /dev/full")
+def test_results_that_cannot_be_printed_are_told_once() -> None:
+    with FULL.open("w") as full:
+        stream = Stream(full, "standard output")
+        stream.write("x")
+        with pytest.raises(UserError, match="cannot write to standard output: the disk is full"):
+            stream.flush()
+        stream.flush()
+    with FULL.open("w") as full:
+        progress = Stream(full, None)
+        progress.write("x")
+        progress.flush()
+
+
+def test_a_table_has_the_same_bytes_wherever_it_is_written() -> None:
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    as_written_to_a_file(stream).write("é\udcff")
+    stream.flush()
+    assert stream.buffer.getvalue() == b"\xc3\xa9\xff"
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="there is no /dev/full")
+@pytest.mark.parametrize(
+    ("where", "status", "said"),
+    [
+        (">/dev/full", 2, "error: cannot write to standard output: the disk is full"),
+        (">&- 2>&- <&-", 0, ""),
+        ("2>/dev/full", 0, ""),
+    ],
+)
+def test_a_process_survives_its_streams(where: str, status: int, said: str) -> None:
+    line = f"exec '{sys.executable}' -m evojax_prune.run --help {where}"
+    done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, timeout=60)
+    assert done.returncode == status
+    assert done.stderr.startswith(said)
+    assert done.stderr.count("\n") == bool(said)

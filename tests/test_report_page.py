@@ -34,9 +34,10 @@ from evojax_prune.features import BACKBONES, register_backbone
 from evojax_prune.methods.found import Effort, Found, Trials
 from evojax_prune.methods.options import TrainingOptions
 from evojax_prune.methods.problem import Problem
-from evojax_prune.report import writers
+from evojax_prune.report import figures, summary, writers
 from evojax_prune.report.page import page_text
 from evojax_prune.report.pruned import Pruned
+from evojax_prune.report.result import BaselineResult
 from evojax_prune.sensitivity import plain_sensitivities, sensitivities
 
 pytestmark = pytest.mark.pictures
@@ -476,3 +477,32 @@ def _keep(browser: Any, name: str) -> None:
         shot = browser.execute_cdp_cmd("Page.captureScreenshot", {"captureBeyondViewport": True})
         Path(folder).mkdir(parents=True, exist_ok=True)
         (Path(folder) / name).write_bytes(base64.b64decode(shot["data"]))
+
+
+def test_sizes_are_those_of_the_dense_head() -> None:
+    """The table's shares, and the places of other ways of pruning in the picture."""
+    result = make_pruned(make_problem()).result
+    units = result.dense.active_units
+    other = BaselineResult(
+        name="other",
+        at="same",
+        selection_accuracy=0.5,
+        test_accuracy=0.5,
+        active_fraction=0.5,
+        parameters=7,
+        heads=1,
+    )
+    ax = figures.plot_front(
+        result.model_copy(update={"baselines": [other]}), figures.new_figure().subplots()
+    )
+    (line,) = [line for line in ax.lines if line.get_label() == "other"]
+    assert list(line.get_xdata()) == [units / 2]
+    cells = next(
+        [str(cell) for cell in column.cells]
+        for column in summary.table(result).columns
+        if str(column.header).startswith("active")
+    )
+    shown = f"{result.best.active_units:,} ({result.best.active_units / units:.0%})"
+    assert result.best.active_units < units
+    assert cells[0] == f"{units:,} (100%)"
+    assert shown in cells

@@ -13,8 +13,11 @@ from typing import Annotated, TextIO, TypeVar
 import tyro
 
 from evojax_prune.cli.flags import parsed_words
+from evojax_prune.cli.streams import as_written_to_a_file
 from evojax_prune.cli.sweep import sweep
+from evojax_prune.core.errors import UserError, shortened
 from evojax_prune.core.files import checked_path
+from evojax_prune.core.options import suggestion
 
 _Weights = Annotated[
     Path | None,
@@ -69,7 +72,7 @@ def predict(words: Sequence[str]) -> int:
     """Run ``predict``; returns 1 if some images could not be read, else 0."""
     from evojax_prune.core.files import save_file
     from evojax_prune.deploy.classifier import load
-    from evojax_prune.deploy.files import check_output
+    from evojax_prune.deploy.files import check_output, own_files
     from evojax_prune.deploy.predict import listed, prediction_table
 
     asked = _checked(parsed_words(Predict, words, "predict"))
@@ -86,9 +89,9 @@ def predict(words: Sequence[str]) -> int:
             write(stream)
 
     if asked.output is None:
-        write(sys.stdout)
+        write(as_written_to_a_file(sys.stdout))
     else:
-        check_output(asked.output, files)
+        check_output(asked.output, [*files, *own_files(asked.run)])
         save_file(asked.output, save)
     print(_summary(counts), file=sys.stderr)
     return 1 if counts[""] else 0
@@ -140,10 +143,19 @@ COMMANDS = {"predict": predict, "export": export, "sweep": sweep}
 
 
 def run(words: Sequence[str]) -> int:
-    """Run the command that the first word names, with notices on standard error."""
+    """Run the command that the first word names, with notices on standard error.
+
+    Raises:
+        UserError: an unknown command, or its words or data are at fault.
+    """
     from rich.console import Console
 
     from evojax_prune.cli.progress import show_notices
 
+    if words[0] not in COMMANDS:
+        known = suggestion(words[0][:80], COMMANDS)
+        raise UserError(
+            f"unknown command {shortened(words[0])}{known}; a data set is named by --dataset"
+        )
     with show_notices(Console(stderr=True)):
         return COMMANDS[words[0]](words[1:])

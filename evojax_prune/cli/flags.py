@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import io
+import re
 import sys
 import typing
 from collections.abc import Sequence
@@ -92,8 +93,7 @@ def _flags(args: list[str], under: dict[str, Any]) -> dict[str, Any]:
     )
     parsed, unknown = _tyro(everything, args, PROGRAM, DESCRIPTION)
     if unknown:
-        flag = shortened(unknown[0])
-        raise UserError(f"unknown flag {flag}{suggestion(flag, _flag_names())}")
+        raise _unknown(unknown[0], _flag_names())
     changed: dict[str, Any] = {}
     for group in groups:
         given = getattr(parsed, group.title)
@@ -118,9 +118,20 @@ def parsed_words(kind: type[T], words: Sequence[str], command: str) -> T:
     parsed, unknown = _tyro(kind, list(words), f"python -m evojax_prune {command}", kind.__doc__)
     if unknown:
         names = [f"--{_dashed(field.name)}" for field in dataclasses.fields(kind)]  # type: ignore[arg-type]
-        flag = shortened(unknown[0])
-        raise UserError(f"unknown flag {flag}{suggestion(flag, names)}")
+        raise _unknown(unknown[0], names)
+    for field in dataclasses.fields(kind):  # type: ignore[arg-type]
+        if getattr(parsed, field.name) == () and f"--{_dashed(field.name)}" in words:
+            raise _without_value(field.name)
     return parsed
+
+
+def _without_value(name: str) -> UserError:
+    return UserError(f"--{_dashed(name)} is given without a value: give one, or drop it")
+
+
+def _unknown(word: str, flags: list[str]) -> UserError:
+    what = "unknown flag" if word.startswith("-") else "no flag takes the word"
+    return UserError(f"{what} {shortened(word)}{suggestion(word[:80], flags)}")
 
 
 def _tyro(
@@ -143,14 +154,21 @@ def _tyro(
             raise
         lines = [line.strip("│ ") for line in complaint.getvalue().splitlines()]
         words = " ".join(line for line in lines if line.strip("╭╰─╮╯- "))
+        if bad := _OF_NUMBERS.search(words):
+            raise UserError(f"{bad[1]} is {bad[3]}, expected {_NUMBERS[bad[2]]}") from None
         raise UserError(words) from None
+
+
+_NUMBERS = {"INT": "a whole number", "FLOAT": "a number"}
+_OF_NUMBERS = re.compile(r"Error parsing (--[\w-]+): .*?(INT|FLOAT) could .*? from \['(.*?)'\]")
+"""How tyro says that a word is not a number."""
 
 
 def _changed(parsed: Any, under: dict[str, Any]) -> dict[str, Any]:
     """The flags of one group that were given; a switch comes back as it was if it was not."""
     values = {field.name: getattr(parsed, field.name) for field in dataclasses.fields(parsed)}
     if empty := [name for name, value in values.items() if value == ()]:
-        raise UserError(f"--{_dashed(empty[0])} is given without a value: give one, or drop it")
+        raise _without_value(empty[0])
     return {
         name: value
         for name, value in values.items()

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evojax_prune.cli import commands, distributed, flags
-from evojax_prune.cli.signals import AGAIN, Stopped, exit_status, stoppable
+from evojax_prune.cli.signals import AGAIN, Stopped, exit_status, import_jax, stoppable
 from evojax_prune.core.errors import HostLostError, UserError, one_line
 from evojax_prune.run.config import RunConfig
 from evojax_prune.run.store import SETTINGS, PartialFolder
@@ -42,7 +42,7 @@ def main(args: Sequence[str] | None = None) -> int:
         with stoppable():
             if "" in words or "--" in words:
                 raise UserError("an argument is empty, or a lone --: give a value, or drop it")
-            if words and words[0] in commands.COMMANDS:
+            if words and not words[0].startswith("-"):
                 return commands.run(words)
             config = flags.parse(words)
             if distributed.asked(words):
@@ -54,6 +54,11 @@ def main(args: Sequence[str] | None = None) -> int:
         return 3
     except UserError as error:
         print(f"error: {one_line(str(error))}", file=sys.stderr)
+        return 2
+    except RuntimeError as error:
+        if "Unable to initialize backend" not in str(error):
+            raise
+        print(f"error: JAX does not start: {one_line(str(error))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as stopped:
         advice = getattr(stopped, "advice", AGAIN)
@@ -73,6 +78,7 @@ def run(config: RunConfig) -> Pruned:
     store = PartialFolder(output)
     store.check(config.overwrite)
 
+    import_jax()
     from evojax_prune.engine.compilation import keep_compiled
     from evojax_prune.features import cache
     from evojax_prune.run.run import prune_into
@@ -112,7 +118,8 @@ def show(pruned: Pruned, output: Path) -> None:
     from evojax_prune.cli.progress import say
     from evojax_prune.report import summary
 
-    result, console = pruned.result, Console()
+    # Names are the user's: [...] and :...: in them mean nothing.
+    result, console = pruned.result, Console(markup=False, emoji=False)
     if not console.is_terminal:
         console.width = max(console.width, TABLE_WIDTH)
     console.print()

@@ -14,6 +14,7 @@ from rich.table import Column
 from rich.text import Text
 
 from evojax_prune.cli.signals import check_stopped
+from evojax_prune.core.errors import one_line
 from evojax_prune.methods.observer import Observer, Stage
 
 LINE_SECONDS = 10.0
@@ -162,8 +163,11 @@ class _Notices(logging.Handler):
 
 
 def say(console: Console, text: str) -> None:
-    """Print one line as it is: no markup, no colours, not broken at the console's width."""
-    console.print(Text(text), soft_wrap=True)
+    """Print one line as it is: no markup, no colours, not broken at the console's width.
+
+    Names of files may hold control characters, which are made visible.
+    """
+    console.print(Text(one_line(text)), soft_wrap=True)
 
 
 def duration(seconds: float) -> str:

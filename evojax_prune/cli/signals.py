@@ -113,6 +113,15 @@ def _handled_by(handler: Callable[[int, FrameType | None], None]) -> Iterator[No
             signal.signal(number, before[number] or signal.SIG_DFL)
 
 
+def import_jax() -> None:
+    """Import JAX while a signal ends the process at once.
+
+    An exception of a signal handler in the middle of it crashes the process.
+    """
+    with _handled_by(_leave):
+        import jax  # noqa: F401
+
+
 def exit_status(error: KeyboardInterrupt) -> int:
     """128 + the signal's number, as shells have it."""
     return 128 + (error.number if isinstance(error, Stopped) else int(signal.SIGINT))
@@ -122,10 +131,20 @@ def program() -> NoReturn:
     """The command line as a process of its own, which heeds signals from before its imports on."""
     with _handled_by(_leave):
         from evojax_prune.cli.main import main
-    status = main()
+        from evojax_prune.cli.streams import guard
+        from evojax_prune.core.errors import UserError
+    guard()
+    try:
+        status = main()
+    except SystemExit as help_was_shown:
+        status = int(help_was_shown.code or 0)
     for number in SIGNALS:  # all is done and said
         signal.signal(number, lambda *_: os._exit(status))
-    sys.stdout.flush()
+    try:
+        sys.stdout.flush()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        status = status or 2
     sys.stderr.flush()
     if status >= 128:
         os._exit(status)  # heads that were in training are not waited for

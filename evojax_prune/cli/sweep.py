@@ -218,7 +218,7 @@ def _show(plan: Plan, outcome: Outcome, groups: Sequence[RunGroup]) -> None:
     from evojax_prune.cli.progress import say
     from evojax_prune.sweep.page import console_table
 
-    console = Console()
+    console = Console(markup=False, emoji=False)  # names are the user's
     if not console.is_terminal:
         console.width = max(console.width, TABLE_WIDTH)
     if groups:

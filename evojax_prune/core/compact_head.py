@@ -154,6 +154,9 @@ def read_heads(path: str | Path) -> tuple[tuple[CompactHead, ...], HeadCard]:
         heads = tuple(_head(tensors, f"fold_{i}." if named else "", card) for i in folds)
         if not heads:
             raise ValueError("it holds no head")
+        prefixes = {name.startswith("fold_") for name in tensors}
+        if len(prefixes) > 1 or folds != list(range(len(folds))):
+            raise ValueError("its folds are not all there, or there is more beside them")
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from None
     except (ValueError, KeyError, TypeError, SafetensorError, RecursionError) as error:
@@ -164,7 +167,9 @@ def read_heads(path: str | Path) -> tuple[tuple[CompactHead, ...], HeadCard]:
     return heads, card
 
 
-def _card(metadata: dict[str, object]) -> HeadCard:
+def _card(metadata: object) -> HeadCard:
+    if not isinstance(metadata, dict):
+        raise ValueError("what it says of itself is not a JSON object")
     if metadata.get("format") != FORMAT:
         raise ValueError(f"its format is {metadata.get('format')!r}, expected {FORMAT!r}")
     return HeadCard.model_validate(metadata)

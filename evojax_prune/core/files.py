@@ -35,6 +35,9 @@ _OF_RUST = re.compile(r"\(os error (\d+)\)")
 LONGEST_NAME = 255
 """Bytes of a file's name, on nearly every file system."""
 
+LONGEST_PATH = 4095
+"""Bytes of a path on Linux."""
+
 
 def checked_path(path: Path | str, called: str) -> Path:
     """A path that a user gave, with ``~`` expanded, once a file can be called so.
@@ -47,8 +50,8 @@ def checked_path(path: Path | str, called: str) -> Path:
         called: what the user calls it, as the sentence begins.
 
     Raises:
-        UserError: it is empty or not a path, holds a NUL, is not UTF-8, has a name that is too
-            long or an unknown user.
+        UserError: it is empty or not a path, holds a NUL, is not UTF-8, is too long or has a name
+            that is, or has an unknown user.
     """
     text = str(path)
     if not isinstance(path, str | os.PathLike) or not text:
@@ -62,6 +65,14 @@ def checked_path(path: Path | str, called: str) -> Path:
         raise UserError(f"{begin}, which is not UTF-8: rename it") from None
     if max(map(len, names)) > LONGEST_NAME:
         raise UserError(f"{begin}: a name in a path has at most {LONGEST_NAME} bytes")
+    if len(text.encode()) > LONGEST_PATH:
+        raise UserError(f"{begin}: a path has at most {LONGEST_PATH} bytes")
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError:
+        raise UserError(
+            f"{begin}, which the locale has no characters for: set PYTHONUTF8=1"
+        ) from None
     try:
         return Path(text).expanduser()
     except RuntimeError:
@@ -123,7 +134,8 @@ def save_file(path: Path, save: Callable[[Path], object], size: int | None = Non
         save: writes to the path that it is given, which lies beside the file.
         size: bytes, for the message; unknown if None.
     """
-    part = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.part")
+    name = path.name.encode(errors="surrogateescape")[: LONGEST_NAME - 60].decode(errors="ignore")
+    part = path.with_name(f".{name}.{os.getpid()}-{threading.get_ident()}.part")
     try:
         with os_errors(f"write {path}", size):
             save(part)

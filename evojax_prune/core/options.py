@@ -142,6 +142,7 @@ _EXPECTED = {
     "string_too_long": "at most {max_length} characters",
     "tuple_type": "a list",
     "dict_type": "names with values",
+    "dataclass_type": "keys of its own, such as epochs",
     "missing": "two numbers",
     "too_long": "at most {max_length} numbers",
 }

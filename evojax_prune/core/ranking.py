@@ -26,7 +26,10 @@ def rank_units(scores: np.ndarray, active: np.ndarray | None = None) -> np.ndarr
         UserError: scores that are NaN.
     """
     if np.isnan(scores).any():
-        raise UserError(f"unit {int(np.isnan(scores).argmax())} has no score (NaN): cannot rank it")
+        raise UserError(
+            f"unit {int(np.isnan(scores).argmax())} has no score (NaN), as in a head whose "
+            "training diverged: lower --final-protocol.learning-rate"
+        )
     inactive = np.zeros(len(scores), bool) if active is None else ~active
     return np.lexsort((-scores, inactive))
 

@@ -71,6 +71,8 @@ def _opened(source: Path | bytes) -> Iterator[Image.Image]:
             io.BytesIO(source) if isinstance(source, bytes) else open_file(source) as file,
             Image.open(file) as image,
         ):
+            if image.format == "EPS":  # Pillow would have Ghostscript run it
+                raise ValueError("PostScript is a program, save what it draws as PNG")
             if image.width * image.height > MAX_PIXELS:
                 raise Image.DecompressionBombError
             yield image

@@ -9,10 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from evojax_prune.core.errors import UserError
-from evojax_prune.core.files import write_file
+from evojax_prune.core.files import checked_path, write_file
 from evojax_prune.deploy.classifier import Classifier, load
 from evojax_prune.deploy.costs import Measured, measure_costs
-from evojax_prune.deploy.files import check_output
+from evojax_prune.deploy.files import check_output, own_files
 from evojax_prune.deploy.model_card import model_card
 from evojax_prune.deploy.program import ExportedProgram, head_program, whole_program
 
@@ -52,16 +52,22 @@ def export(
     classifier = load(run, backbone_weights=backbone_weights)
     folder = Path(run).expanduser()
     folder = folder if folder.is_dir() else folder.parent
-    file = folder / name if output is None else Path(output).expanduser()
-    exports = {default for default, _ in FORMATS.values()}
-    check_output(file, [path for path in folder.iterdir() if path.name not in exports])
+    file = folder / name if output is None else checked_path(output, "--output")
+    check_output(file, own_files(Path(run).expanduser()))
+    card_place = card_file(file)
+    check_output(card_place)
+    if card_place.exists() and not file.exists():
+        raise UserError(
+            f"--output {file}: {card_place}, where its model card would go, is there already: give "
+            "another file"
+        )
     program = program_of(classifier, with_backbone=with_backbone)
     card = classifier.card.model_copy(update={"features": program.features})
     content = convert(program, card.model_dump_json())
     costs = measure_costs(classifier, with_backbone=with_backbone)
     text = model_card(classifier.card, format, file.name, program, costs)
     write_file(file, content)
-    write_file(card_file(file), text)
+    write_file(card_place, text)
     return file, program, costs
 
 

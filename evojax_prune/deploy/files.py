@@ -8,9 +8,16 @@ from pathlib import Path
 
 from evojax_prune.core.compact_head import CompactHead, read_heads
 from evojax_prune.core.errors import UserError
+from evojax_prune.core.files import os_errors
 from evojax_prune.core.head_card import HeadCard
 
 HEAD = "head.safetensors"
+
+OWN = (
+    *("result.json", HEAD, "best_mask.npz", "config.yaml", "report.html"),
+    *("evaluations.csv", "front.csv", "front.png", "convergence.png"),
+)
+"""Files that a run writes."""
 
 
 def open_run(run: Path) -> tuple[tuple[CompactHead, ...], HeadCard]:
@@ -38,12 +45,27 @@ def _missing(run: Path) -> str:
     return f"there is no folder {run}"
 
 
+def own_files(run: Path) -> list[Path]:
+    """The files of a run, which nothing that is made of it may replace.
+
+    Args:
+        run: its folder, or its head's file.
+    """
+    folder = run if run.is_dir() else run.parent
+    return [file for file in (run, *(folder / name for name in OWN)) if file.is_file()]
+
+
 def check_output(file: Path, inputs: Sequence[Path] = ()) -> None:
     """Refuse an output file that could not be written in the end, or that would replace an input.
 
     Raises:
         UserError: it is one of those.
     """
+    with os_errors(f"use --output {file}"):
+        _check_output(file, inputs)
+
+
+def _check_output(file: Path, inputs: Sequence[Path]) -> None:
     if file.is_dir():
         raise UserError(f"--output {file} is a folder, expected a file")
     if file.exists() and not file.is_file():

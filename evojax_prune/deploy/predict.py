@@ -62,18 +62,24 @@ def listed(paths: Sequence[Path]) -> list[Path]:
     """
     files: list[Path] = []
     for path in paths:
-        if path.is_dir():
-            found = sorted(_below(path))
-            if not found:
-                raise UserError(f"folder {path} holds no files: give one with images")
-            files += found
-        elif path.exists():
-            files.append(path)
-        else:
-            raise UserError(f"there is no file or folder {path}: check the path")
+        try:
+            files += _listed(path)
+        except OSError as error:
+            raise UserError(f"cannot read {error.filename or path}: {error.strerror}") from error
     if not files:
         raise UserError("nothing to predict: give images, folders or features files (.npz)")
     return files
+
+
+def _listed(path: Path) -> list[Path]:
+    if not path.is_dir():
+        if path.exists():
+            return [path]
+        raise UserError(f"there is no file or folder {path}: check the path")
+    os.listdir(path)  # os.walk passes over what it may not read
+    if not (found := sorted(_below(path))):
+        raise UserError(f"folder {path} holds no files: give one with images")
+    return found
 
 
 def _below(folder: Path) -> Iterator[Path]:

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from evojax_prune.core.files import make_folder, remove_parts, save_file
+from evojax_prune.core.files import checked_path, make_folder, remove_parts, save_file
 
 log = logging.getLogger("evojax_prune")
 
@@ -59,7 +59,7 @@ def folder(given: Path | None = None) -> Path:
     if given is not None:
         return given
     if named := os.environ.get("EVOJAX_PRUNE_CACHE"):
-        return Path(named).expanduser()
+        return checked_path(named, "EVOJAX_PRUNE_CACHE")
     import platformdirs
 
     return Path(platformdirs.user_cache_dir("evojax_prune"))

@@ -72,7 +72,7 @@ class Effort:
         resumed: evaluations that an interrupted run had made.
         ended: why it ended, a sentence for the user.
         reports: the trainer's, on every call.
-        evaluations: heads trained to find it; 0 says as many as there are trials.
+        evaluations: heads trained to find it; None says as many as there are trials.
     """
 
     seconds: float
@@ -81,7 +81,11 @@ class Effort:
     generations: int = 1
     cached: int = 0
     resumed: int = 0
-    evaluations: int = 0
+    evaluations: int | None = None
+
+    def heads(self, trials: Trials) -> int:
+        """Heads trained to find it."""
+        return len(trials) if self.evaluations is None else self.evaluations
 
     @property
     def paths(self) -> dict[str, int]:

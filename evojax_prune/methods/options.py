@@ -158,6 +158,7 @@ class SearchOptions(EveryOption):
     size: int | None = Field(
         None,
         ge=1,
+        le=2**40,
         description="at most so many active bits: features, or units of the pruned layers; a "
         "search of one objective keeps every genome at that size",
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import math
 from collections.abc import Callable, Sequence
@@ -223,6 +224,10 @@ class Problem:
 
     def digest(self) -> str:
         """Hex digest of the rows of every split."""
+        return self._digest
+
+    @functools.cached_property
+    def _digest(self) -> str:
         content = hashlib.blake2b(digest_size=16)
         for part in self.splits:
             for split in (part.train, part.selection, part.test):

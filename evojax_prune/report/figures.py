@@ -102,6 +102,11 @@ def svg_text(draw: Callable[[Figure], object], width: float, height: float, pref
     return re.sub(r'(url\(#| id="|href="#)([\w-]+)', rf"\1{prefix}-\2", svg)
 
 
+def literal(text: str) -> str:
+    """A user's name as a label: without the signs that matplotlib reads as formulas."""
+    return "".join(sign if sign.isprintable() else "?" for sign in text).replace("$", r"\$")
+
+
 def axes_of(ax: Axes | None) -> Axes:
     """The axis to draw on: the one given, or that of a new figure."""
     if ax is None:

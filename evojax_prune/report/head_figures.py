@@ -10,7 +10,7 @@ from rich.cells import cell_len, set_cell_size
 from evojax_prune.analysis.metrics import reliability, softmax
 from evojax_prune.core.outcome import Outcome
 from evojax_prune.report.examples import kept_units, scores
-from evojax_prune.report.figures import GREY, axes_of, below, result_of
+from evojax_prune.report.figures import GREY, axes_of, below, literal, result_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -225,6 +225,6 @@ def _group(pruned: Pruned, group: int | None) -> int:
 
 
 def plain(name: str) -> str:
-    """A class name as a label: short, and without the signs that matplotlib reads as formulas."""
+    """A class name as a label: short, and not read as a formula."""
     short = name if cell_len(name) <= LONGEST else f"{set_cell_size(name, LONGEST - 1).rstrip()}…"
-    return "".join(sign if sign.isprintable() else "?" for sign in short).replace("$", r"\$")
+    return literal(short)

@@ -255,7 +255,7 @@ def _search(found: Found) -> SearchResultPart:
     return SearchResultPart(
         strategy=found.how,
         objectives=[objective.name for objective in found.trials.objectives],
-        evaluations=effort.evaluations or len(found.trials),
+        evaluations=effort.heads(found.trials),
         genomes=len(found.trials),
         generations=effort.generations,
         cached=effort.cached,

@@ -181,7 +181,8 @@ def _convergence(path: Path, pruned: Pruned) -> None:
     on = (
         f"test split: {summary.SELECTED_ON_TEST}" if problem.selected_on_test else "selection split"
     )
-    name, mode, trials = problem.name, problem.pruning.mode.name, found.trials
+    name, mode = figures.literal(problem.name), problem.pruning.mode.name
+    trials = found.trials
     with figures.style():
         figure = figures.new_figure()
         if trials.generation is None:
@@ -211,7 +212,8 @@ def _front(path: Path, pruned: Pruned) -> None:
     """Accuracy against size."""
     problem = pruned.problem
     mark = f", {summary.SELECTED_ON_TEST}" if problem.selected_on_test else ""
-    title = f"{problem.name}, {problem.pruning.mode.name}: accuracy against size{mark}"
+    name = figures.literal(problem.name)
+    title = f"{name}, {problem.pruning.mode.name}: accuracy against size{mark}"
     with figures.style():
         figure = figures.new_figure()
         figures.plot_front(pruned, figure.subplots()).set_title(title, size="medium")

@@ -6,6 +6,7 @@ of ``--help``; the groups of the methods stand in :mod:`evojax_prune.methods.opt
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -317,13 +318,13 @@ class RunConfig(
         """
         settings = self.model_dump(mode="json", exclude=set(OutputOptions.model_fields))
         if Path(self.dataset).expanduser().exists():
-            settings["dataset"] = str(Path(self.dataset).expanduser().resolve())
+            settings["dataset"] = os.path.realpath(Path(self.dataset).expanduser())
         if self.ood is not None and Path(self.ood).expanduser().exists():
-            settings["ood"] = str(Path(self.ood).expanduser().resolve())
-        settings["plugin"] = [str(file.resolve()) for file in self.plugin]
+            settings["ood"] = os.path.realpath(Path(self.ood).expanduser())
+        settings["plugin"] = [os.path.realpath(file) for file in self.plugin]
         for name in ("data_dir", "backbone_weights"):
             if settings[name] is not None:
-                settings[name] = str(Path(settings[name]).resolve())
+                settings[name] = os.path.realpath(settings[name])
         return settings
 
 

@@ -83,7 +83,7 @@ class PartialFolder:
 
     def __init__(self, output: Path, patience: float = 0.0):
         if not output.name or output.name == "..":  # of ".", ".." and "/"
-            output = output.resolve()
+            output = Path(os.path.realpath(output))
         if not output.name:
             raise UserError(f"--output is {output}, expected a folder below it")
         self.output = output
@@ -101,6 +101,17 @@ class PartialFolder:
             UserError: it is no folder, holds something and ``overwrite`` is false, or cannot be
                 written to.
         """
+        with os_errors(f"use --output {self.output}"):
+            self._remove_left_state()
+            self._check(overwrite)
+
+    def _remove_left_state(self) -> None:
+        """End what a run left undone that was killed in its last step: see :meth:`finish`."""
+        left = self.output / STATE
+        if (left / "lock").is_file() and (self.output / MARK).is_file() and not left.is_symlink():
+            remove_folder(left)
+
+    def _check(self, overwrite: bool) -> None:
         output = self.output
         if wrong := _not_a_folder(output):
             raise UserError(f"--output {output} is {wrong}, expected a folder that is new or empty")
@@ -109,6 +120,12 @@ class PartialFolder:
                 f"{self.path} is {wrong}, but an unfinished run is kept in a folder of that name: "
                 "move it away, or give another --output"
             )
+        for folder in (self.path, self._state):  # what others left may lead anywhere
+            if folder.is_symlink():
+                raise UserError(
+                    f"{folder} is a link, but an unfinished run is kept in a folder of that name: "
+                    "move it away, or give another --output"
+                )
         ours = overwrite or self._moving.exists()
         if output.is_dir() and any(output.iterdir()) and not ours:
             raise self._not_empty()

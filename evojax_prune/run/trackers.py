@@ -221,11 +221,13 @@ def known_trackers(names: tuple[str, ...]) -> tuple[str, ...]:
     """The names, once each of them is seen to be one.
 
     Raises:
-        ValueError: an unknown tracker.
+        ValueError: an unknown tracker, or one that is named twice.
     """
     for name in names:
         if name not in TRACKERS:
             raise ValueError(f"unknown tracker {name!r}{suggestion(name, TRACKERS)}")
+    if len(set(names)) < len(names):
+        raise ValueError(f"track is {' '.join(names)}, expected different names")
     return names
 
 

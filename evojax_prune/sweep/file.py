@@ -213,6 +213,11 @@ def _wrong_fields(sweep: SweepFile) -> Iterator[str]:
     for axis, named in sweep.variants.items():
         places += [(f"{axis} {name!r} of variants", settings) for name, settings in named.items()]
     for where, settings in places:
+        inner = [name for name, value in settings.items() if isinstance(value, dict)]
+        for name in settings:
+            group, dot, _ = name.partition(".")
+            if dot and group in inner:
+                yield f"{where} sets {group} and {name}: set it in one place"
         for name in flat(settings):
             if sentence := _wrong_field(name, where):
                 yield sentence

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from evojax_prune.analysis import PairedTest
 from evojax_prune.core.files import save_file, write_file
-from evojax_prune.report.figures import new_figure, save
+from evojax_prune.report.figures import literal, new_figure, save
 from evojax_prune.run.store import MARK
 from evojax_prune.sweep.file import shown
 from evojax_prune.sweep.plan import Plan
@@ -170,21 +170,22 @@ def draw(path: Path, plan: Plan, rows: Sequence[Row]) -> None:
     colours: dict[str, str] = {}
     for axes, name in zip(grid, names, strict=False):
         _panel(axes, plan, panels[name], colours)
-        axes.set_title(f"{plan.by[0]} {name}", fontsize="small")
+        axes.set_title(literal(f"{plan.by[0]} {name}"), fontsize="small")
     for axes in grid[len(names) :]:
         axes.set_axis_off()
     figure.supxlabel("active features or units", fontsize="small")
     figure.supylabel("test accuracy", fontsize="small")
     left_out = len(panels) - len(names)
     more = f" ({left_out} more values of {plan.by[0]} are not shown)" if left_out else ""
-    figure.suptitle(f"{plan.title}: accuracy against size{more}", fontsize="medium")
+    title = literal(f"{plan.title}: accuracy against size{more}")
+    figure.suptitle(title, fontsize="medium")
     save_file(path, lambda part: save(figure, part))
 
 
 def _panel(axes: Axes, plan: Plan, rows: Sequence[Row], colours: dict[str, str]) -> None:
     seen = set()
     for row in rows:
-        label = ", ".join(shown(row[name]) for name in plan.by[1:]) or "pruned"
+        label = literal(", ".join(shown(row[name]) for name in plan.by[1:]) or "pruned")
         colour = colours.setdefault(label, f"C{len(colours) % 10}")
         finalists = _finalists(plan, row)
         axes.plot(*zip(*finalists, strict=True), ".", color=colour, alpha=0.3, markersize=4)

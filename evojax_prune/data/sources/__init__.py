@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +38,15 @@ def find_source(dataset: str) -> Source:
     for source in reversed(SOURCES.values()):
         if source.claims(dataset):
             return source
-    what = "is a file" if is_file(Path(dataset).expanduser()) else "is not there"
+    path = Path(dataset).expanduser()
+    with contextlib.suppress(ValueError):
+        try:
+            os.stat(path)
+        except PermissionError as error:
+            raise UserError(f"cannot read the data set {path}: {error.strerror}") from None
+        except OSError:
+            pass
+    what = "is a file" if is_file(path) else "is not there"
     titles = [source.title for source in reversed(SOURCES.values())]
     raise UserError(
         f"the data set {dataset[:200]!r} {what}, expected {', '.join(titles[:-1])} or {titles[-1]}:"

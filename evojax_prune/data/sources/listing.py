@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from evojax_prune.core.errors import UserError
+from evojax_prune.core.errors import UserError, shortened
 from evojax_prune.data.sources.given import assign_splits, canonical, describe, tell_once
 
 _LAYOUTS = "lay the images out as DIR/train/<class>/* and DIR/test/<class>/*, or as DIR/<class>/*"
@@ -58,12 +58,11 @@ def list_folder(root: Path) -> Listing:
             split: [_classes(root, part) for part in parts] for split, parts in _parts(root).items()
         }
     except OSError as error:
-        raise UserError(f"cannot read the image folder {root}: {error}") from error
+        where = shortened(str(error.filename or root), 200)
+        raise UserError(f"cannot read the image folder {where}: {error.strerror}") from error
     classes = tuple(sorted({name for part in next(iter(found.values())) for name in part}))
     if len(classes) < 2:
-        raise UserError(
-            f"{root} has {len(classes)} class folders, expected two or more: {_LAYOUTS}"
-        )
+        raise UserError(f"{root} has {len(classes)} class folder, expected two or more: {_LAYOUTS}")
     rows = {split: _rows(root, parts, classes) for split, parts in found.items()}
     return Listing(
         root,

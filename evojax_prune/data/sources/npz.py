@@ -75,10 +75,12 @@ def _refusals(path: Path) -> Iterator[None]:
         yield
     except FileNotFoundError as error:
         raise UserError(f"there is no features file {path}: check the path") from error
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
     except UserError:
         raise
     except Exception as error:  # damage takes any form
-        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        reason = str(error) or type(error).__name__
         raise UserError(
             f"{path} cannot be read as an .npz file of plain arrays"
             f" ({reason.splitlines()[0]}): write it with numpy.savez, labels and groups as"
