@@ -1,4 +1,4 @@
-"""What searches found, looked at: metrics, similarity of heads, statistics, classes that matter.
+"""What searches found, looked at: metrics, similarity of heads, statistics.
 
 NumPy, SciPy and scikit-learn's ROC curve; nothing here trains.
 """
@@ -10,7 +10,6 @@ from evojax_prune.analysis.bayesian import (
     bayesian_signed_rank_test,
 )
 from evojax_prune.analysis.cka import Kernel, cka, hsic, linear_gram, minibatch_cka, rbf_gram
-from evojax_prune.analysis.class_relevance import added_in_turn, left_out, share_of, with_classes
 from evojax_prune.analysis.hamming import closest, hamming
 from evojax_prune.analysis.metrics import (
     Metrics,
@@ -50,7 +49,6 @@ __all__ = [
     "Summary",
     "Wilcoxon",
     "accuracy_interval",
-    "added_in_turn",
     "auroc",
     "bayesian_sign_test",
     "bayesian_signed_rank_test",
@@ -60,7 +58,6 @@ __all__ = [
     "hamming",
     "holm",
     "hsic",
-    "left_out",
     "linear_gram",
     "mean_probabilities",
     "metrics",
@@ -72,9 +69,7 @@ __all__ = [
     "paired_tests",
     "rbf_gram",
     "reliability",
-    "share_of",
     "softmax",
     "summarise",
     "wilcoxon",
-    "with_classes",
 ]
