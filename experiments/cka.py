@@ -201,23 +201,26 @@ def _full_table(sweep: Sweep, lines: Lines) -> str:
 
 
 def _picture(path: Path, lines: Lines, title: str) -> None:
-    """CKA against Hamming distance, one point per run and other head."""
-    figure = pictures.new_figure(9, 5)
+    """CKA against Hamming distance, one point per run and other head.
+
+    A colour is a value of the last field (the mode, say) and what is compared.
+    """
+    figure = pictures.new_figure(9, 4.5)
     axes = figure.subplots()
-    colour = 0
+    series: dict[str, list[tables.Row]] = {}
     for labels, rows in lines.items():
-        own = [r for r in rows if (r["kernel"], r["estimator"]) == ("rbf", "biased")]
-        for of in dict.fromkeys(r["of"] for r in own):
-            some = [r for r in own if r["of"] == of]
-            for other, marker in (("closest", "o"), ("dense", "s")):
-                axes.scatter(
-                    [r[f"hamming_{other}"] for r in some],
-                    [r[f"cka_{other}"] for r in some],
-                    color=f"C{colour % 10}",
-                    marker=marker,
-                    label=f"{', '.join(labels)}, {of}: {other}",
-                )
-            colour += 1
+        for row in rows:
+            if (row["kernel"], row["estimator"]) == ("rbf", "biased"):
+                series.setdefault(f"{labels[-1]}, {row['of']}", []).append(row)
+    for i, (name, rows) in enumerate(series.items()):
+        for other, marker in (("closest", "o"), ("dense", "s")):
+            axes.scatter(
+                [r[f"hamming_{other}"] for r in rows],
+                [r[f"cka_{other}"] for r in rows],
+                color=f"C{i % 10}",
+                marker=marker,
+                label=f"{name}: {other}",
+            )
     axes.set_xlabel("Hamming distance")
     axes.set_ylim(0, 1.02)
     pictures.finish_axes(axes, "CKA with the best head (RBF)", title)

@@ -279,6 +279,7 @@ def test_a_papers_sweep_file_is_right_but_for_its_data(
     assert len(plan.tasks) == len(seeds) * math.prod(
         len(axis.labels) for axis in plan.axes if axis.names != ("seed",)
     )
+    assert text.startswith("# ")
     assert f"sweep configs/sweeps/{file.name}" in text
     assert re.search(rf"experiments\.\w+ runs/{file.stem}\b", text)
     assert len(text.splitlines()) <= 40
