@@ -106,7 +106,7 @@ def _picture(path: Path, title: str, some: list[tuple[Run, Curves]]) -> None:
             dense = [run.result["search"]["dense_fitness"] for run, _ in some]
             level = tables.summarise([np.nan if d is None else d for d in dense]).mean
             axes.axhline(level, color="0.3", linestyle="--", label="dense head, mean")
-        pictures.finish_axes(axes, name, title if which == 0 else "")
+        pictures.finish_axes(axes, name, title if which == 0 else "", legend=which == 0)
     lower.set_ylim(0, 1)
     lower.set_xlabel("evaluations")
     pictures.save(figure, path)

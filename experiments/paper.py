@@ -133,11 +133,11 @@ def _only(rows: Iterable[Row], name: str, at: str) -> Row:
 
 
 def draw(sweep: Sweep, lines: Lines) -> None:
-    """Test accuracy of the columns' heads, a panel per value of the first field."""
+    """Test accuracy of the columns' heads, a panel per value of the last field."""
     panels: dict[str, dict[str, dict[str, tables.Summary]]] = {}
     columns = _columns(lines)
     for labels, heads in lines.items():
-        title, group = labels[0], ", ".join(labels[1:])
+        title, group = labels[-1], ", ".join(labels[:-1])
         if len(labels) == 1:
             title, group = sweep.folder.name, labels[0]
         cells = {c: [row for rows in heads if (row := picked(rows, c))] for c in columns}

@@ -43,11 +43,11 @@ def bars(path: Path, panels: Mapping[str, Bars], ylabel: str) -> None:
         ylabel: what is shown.
     """
     widest = max(sum(map(len, groups.values())) + len(groups) for groups in panels.values())
-    figure = new_figure(max(6.0, 0.3 * widest), 0.6 + 3.2 * len(panels))
+    figure = new_figure(max(8.0, 0.3 * widest), 0.6 + 3.2 * len(panels))
     grid = figure.subplots(len(panels), squeeze=False).ravel()
     for axes, (title, groups) in zip(grid, panels.items(), strict=True):
         _panel(axes, groups)
-        finish_axes(axes, ylabel, title)
+        finish_axes(axes, ylabel, title, legend=axes is grid[0])
     save(figure, path)
 
 
@@ -63,14 +63,20 @@ def _panel(axes: Axes, groups: Bars) -> None:
         axes.bar(at, means, width, yerr=spread if spread.any() else None, label=name, capsize=2)
         lows.append(np.nanmin(means - spread) if not np.isnan(means).all() else 0.0)
     axes.set_ylim(bottom=max(0.0, min(lows) - 0.05))
-    axes.set_xticks(range(len(groups)), list(groups), rotation=0 if len(groups) < 6 else 30)
+    crowded = sum(map(len, groups)) > 50
+    axes.set_xticks(
+        range(len(groups)),
+        list(groups),
+        rotation=25 if crowded else 0,
+        ha="right" if crowded else "center",
+    )
 
 
-def finish_axes(axes: Axes, ylabel: str, title: str) -> None:
-    """Labels, grid, and the legend beside the axis, where it hides nothing."""
+def finish_axes(axes: Axes, ylabel: str, title: str, legend: bool = True) -> None:
+    """Labels, grid, and a legend beside the axis, where it hides nothing."""
     axes.set_ylabel(ylabel)
     axes.set_title(title, fontsize="medium")
     axes.grid(alpha=0.3)
     axes.set_axisbelow(True)
-    if axes.get_legend_handles_labels()[0]:
+    if legend and axes.get_legend_handles_labels()[0]:
         axes.legend(fontsize="small", loc="upper left", bbox_to_anchor=(1.0, 1.0))
