@@ -52,7 +52,7 @@ def with_shares(table: FeatureTable, shares: Mapping[str, float]) -> FeatureTabl
 
     return dataclasses.replace(
         table,
-        name=f"{table.name} ({share_words(shares)})",
+        name=f"{table.name} ({_words(shares)})",
         classes=tuple(table.classes[label] for label in kept),
         x={split: x[rows[split]] for split, x in table.x.items()},
         y={split: renumbered[y[rows[split]]] for split, y in table.y.items()},
@@ -62,7 +62,7 @@ def with_shares(table: FeatureTable, shares: Mapping[str, float]) -> FeatureTabl
     )
 
 
-def share_words(shares: Mapping[str, float]) -> str:
+def _words(shares: Mapping[str, float]) -> str:
     """What a data set with such shares is called, after its name."""
     gone = [name for name, share in shares.items() if share == 0]
     words = [f"without {', '.join(gone)}"] if gone else []
