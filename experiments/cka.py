@@ -1,16 +1,17 @@
 """How alike the best head is to its neighbour and to the dense head.
 
-    python -m experiments.cka --dataset rps28 --protocol paper --seeds 0 1 2
+    python -m evojax_prune sweep configs/sweeps/classes.yaml --plugin experiments/genomes.py
+    python -m experiments.cka runs/classes
 
-The neighbour is the evaluated genome closest to the best by Hamming distance. All three heads are
-trained by the final protocol from the same weights; CKA compares the weights of the pruned layers
-(an input a row, pruned weights zero) and the last hidden layer's activations on the test rows. The
-paper has the RBF kernel on the weights, with the biased estimator.
+Reads finished sweeps that kept every genome, by the plugin. The neighbour is the evaluated genome
+closest to the best by Hamming distance. All three heads are trained by the final protocol from the
+same weights; CKA compares the weights of the pruned layers (one row per input, pruned weights zero)
+and the last hidden layer's activations on the test rows. The paper has the RBF kernel on the
+weights, with the biased estimator. What was computed is kept in the run's folder.
 """
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,21 +19,40 @@ from pathlib import Path
 import numpy as np
 
 from evojax_prune.analysis import closest, hamming, minibatch_cka
-from evojax_prune.analysis.class_relevance import left_out
 from evojax_prune.core.compact_head import CompactHead, compact_head
+from evojax_prune.core.errors import UserError
 from evojax_prune.core.head import Params
 from evojax_prune.core.masks import Masks, apply_mask
 from evojax_prune.core.mode import MODES
 from experiments import published
 from experiments.harness import pictures, tables
-from experiments.harness.command import Experiment, finish, parse
-from experiments.harness.runs import WHOLE, Run, Variant, load
-from experiments.models import TITLES
+from experiments.harness.command import finish, reader_parser, sweeps_of
+from experiments.harness.sweeps import Run, Sweep
+
+GENOMES = "genomes.npz"
+"""What ``experiments/genomes.py`` writes."""
 
 MOST_ROWS = 2048
 """Rows of a Gram matrix; more are compared in minibatches of so many."""
 
 ESTIMATORS = {"biased": False, "unbiased": True}
+
+
+def searched(run: Run) -> np.ndarray:
+    """Every genome that a run tried, ``bool [E, G]``.
+
+    Raises:
+        UserError: the run did not keep them.
+    """
+    file = run.folder / GENOMES
+    if not file.is_file():
+        raise UserError(
+            f"{run.folder} has no {GENOMES}: run the sweep in another folder, with --plugin "
+            "experiments/genomes.py"
+        )
+    with np.load(file) as arrays:
+        bits = np.unpackbits(arrays["packed"], axis=1, count=int(arrays["length"]))
+    return bits.astype(bool)
 
 
 def similarity(run: Run) -> list[tables.Row]:
@@ -42,15 +62,16 @@ def similarity(run: Run) -> list[tables.Row]:
 
 
 def _measure(run: Run) -> list[tables.Row]:
-    problem, best, known = run.problem, run.genome, run.searched()["genomes"]
+    best, known = run.genome, searched(run)
+    problem, mode = run.problem, run.problem.pruning.mode.name
     index, near = closest(best, known)
     genomes = np.stack([best, known[index], np.ones_like(best)])
-    protocol = run.config.final_protocol
+    protocol = problem.training.final_protocol
     fits = problem.fit(genomes, protocol, ("test",), return_params=True)
     masks = problem.pruning.masks(genomes)
     far = float(hamming(best, genomes[2:])[0])
     folds = [
-        _views(fold.params or [], masks, run.config.mode, splits.test.x)
+        _views(fold.params or [], masks, mode, splits.test.x)
         for fold, splits in zip(fits.folds or (fits,), problem.splits, strict=True)
     ]
     return [
@@ -105,90 +126,100 @@ def _mean(
     )
 
 
-def work(experiment: Experiment) -> None:
-    """Run what is missing, then write the tables."""
-    rows: list[tables.Row] = []
-    runs: list[Run] = []
-    for line, variant in _variants(experiment).items():
-        for some in experiment.runs(variant=variant).values():
-            runs += some
-            rows += [{"part": line} | row for run in some for row in similarity(run)]
-    path = experiment.folder / experiment.label
-    tables.write_csv(path.with_name(f"{path.name}.csv"), rows)
-    paper, whole = _paper_table(experiment, rows), _full_table(rows)
+def write(sweep: Sweep) -> str:
+    """Write the tables and the picture; returns what is to be shown."""
+    lines = {
+        labels: [row for run in runs for row in similarity(run)]
+        for labels, runs in sweep.lines().items()
+    }
+    folder = tables.home(sweep)
+    tables.write_csv(
+        folder / "cka.csv",
+        [
+            dict(zip(sweep.columns, labels, strict=True)) | row
+            for labels, rows in lines.items()
+            for row in rows
+        ],
+    )
+    _picture(folder / "cka.png", lines, sweep.folder.name)
+    paper, whole = _paper_table(sweep, lines), _full_table(sweep, lines)
     written = tables.write_markdown(
-        experiment,
-        runs,
-        "Centered kernel alignment",
-        "## As the paper has it\n\nRBF kernel, biased, weights of the pruned layer.\n",
+        sweep,
+        "cka",
+        f"{sweep.folder.name}: centered kernel alignment",
+        "## As the paper has it\n\nRBF kernel, biased, weights of the pruned layers.\n",
         paper,
         "## All kernels and estimators\n",
         whole,
     )
-    _picture(path.with_name(f"{path.name}.png"), rows, experiment.label)
-    print(f"{written}\n\n{paper}")
+    return f"{written}\n\n{paper}"
 
 
-def _variants(experiment: Experiment) -> dict[str, Variant]:
-    """All of the data or, as in the paper's table, all but each class in turn."""
-    if not experiment.options.left_out:
-        return {"": WHOLE}
-    classes = load(experiment.base).splits[0].classes
-    return {
-        name: Variant(f"without {name}", lambda splits, i=i: list(left_out(splits))[i][1])
-        for i, name in enumerate(classes)
-    }
+Lines = dict[tuple[str, ...], list[tables.Row]]
 
 
-def _paper_table(experiment: Experiment, rows: list[tables.Row]) -> str:
-    known = published.CKA.get(experiment.paper_name or "", {})
-    header = ["Data", "Layer", "Hamming closest", "CKA closest", "Hamming dense", "CKA dense"]
-    lines = []
-    own = [r for r in rows if (r["kernel"], r["estimator"]) == ("rbf", "biased")]
-    for part, mode, of in dict.fromkeys((r["part"], r["mode"], r["of"]) for r in own):
-        if of == "activations":
-            continue
-        some = [r for r in own if (r["part"], r["mode"], r["of"]) == (part, mode, of)]
-        figures = [
-            tables.accuracy(tables.over_seeds(some, c)) for c in published.Similarity._fields
-        ]
-        name = f"without {part}" if part else "whole set"
-        lines.append([name, f"{TITLES[mode]}, {of}", *figures])
-        if part.lower() in known and mode == "features":
-            figures = [tables.figure(f) for f in known[part.lower()]]
-            lines.append(["", "Paper: feature selection", *figures])
-    return tables.markdown(header, lines)
+def _paper_table(sweep: Sweep, lines: Lines) -> str:
+    """Weights by the paper's kernel and estimator, the paper's figures beneath ours."""
+    runs = sweep.lines()
+    table = []
+    for labels, rows in lines.items():
+        own = [r for r in rows if (r["kernel"], r["estimator"]) == ("rbf", "biased")]
+        for of in dict.fromkeys(r["of"] for r in own if r["of"] != "activations"):
+            some = [r for r in own if r["of"] == of]
+            columns = published.Similarity._fields
+            figures = [tables.accuracy(tables.column(some, name)) for name in columns]
+            table.append([*labels, of, *figures])
+        if known := _published(runs[labels][0]):
+            table.append([*[""] * len(labels), "Paper", *(f"{figure:.3f}" for figure in known)])
+    header = [*map(str.capitalize, sweep.columns), "Of"]
+    header += ["Hamming closest", "CKA closest", "Hamming dense", "CKA dense"]
+    return tables.markdown(header, table, left=len(sweep.columns) + 1)
 
 
-def _full_table(rows: list[tables.Row]) -> str:
-    header = ["Data", "Layer", "Kernel", "Estimator", "CKA closest", "CKA dense"]
-    keys = ("part", "mode", "of", "kernel", "estimator")
-    lines = []
-    for key in dict.fromkeys(tuple(r[k] for k in keys) for r in rows):
-        some = [r for r in rows if tuple(r[k] for k in keys) == key]
-        part, mode, of, kernel, estimator = key
-        figures = [
-            tables.accuracy(tables.over_seeds(some, c)) for c in ("cka_closest", "cka_dense")
-        ]
-        name = f"without {part}" if part else "whole set"
-        lines.append([name, f"{TITLES[mode]}, {of}", kernel, estimator, *figures])
-    return tables.markdown(header, lines)
+def _published(run: Run) -> published.Similarity | None:
+    """The paper's figures: of feature selection, with one class left out."""
+    name = published.paper_name([*run.labels.values(), run.settings["dataset"]])
+    shares = run.settings["class_shares"] or {}
+    if name is None or run.settings["mode"] != "features" or list(shares.values()) != [0]:
+        return None
+    return published.CKA.get(name, {}).get(next(iter(shares)).lower())
 
 
-def _picture(path: Path, rows: list[tables.Row], title: str) -> None:
-    """CKA against Hamming distance, one point a run and other head."""
-    figure = pictures.new_figure(6, 4)
+def _full_table(sweep: Sweep, lines: Lines) -> str:
+    keys = ("of", "kernel", "estimator")
+    table = []
+    for labels, rows in lines.items():
+        for key in dict.fromkeys(tuple(row[k] for k in keys) for row in rows):
+            some = [row for row in rows if tuple(row[k] for k in keys) == key]
+            figures = [
+                tables.accuracy(tables.column(some, f"cka_{o}")) for o in ("closest", "dense")
+            ]
+            table.append([*labels, *key, *figures])
+    header = [*map(str.capitalize, sweep.columns), "Of", "Kernel", "Estimator"]
+    header += ["CKA closest", "CKA dense"]
+    return tables.markdown(header, table, left=len(sweep.columns) + 3)
+
+
+def _picture(path: Path, lines: Lines, title: str) -> None:
+    """CKA against Hamming distance, one point per run and other head.
+
+    A colour is a value of the last field (the mode, say) and what is compared.
+    """
+    figure = pictures.new_figure(9, 4.5)
     axes = figure.subplots()
-    own = [r for r in rows if (r["kernel"], r["estimator"]) == ("rbf", "biased")]
-    for i, (mode, of) in enumerate(dict.fromkeys((r["mode"], r["of"]) for r in own)):
-        some = [r for r in own if (r["mode"], r["of"]) == (mode, of)]
+    series: dict[str, list[tables.Row]] = {}
+    for labels, rows in lines.items():
+        for row in rows:
+            if (row["kernel"], row["estimator"]) == ("rbf", "biased"):
+                series.setdefault(f"{labels[-1]}, {row['of']}", []).append(row)
+    for i, (name, rows) in enumerate(series.items()):
         for other, marker in (("closest", "o"), ("dense", "s")):
             axes.scatter(
-                [r[f"hamming_{other}"] for r in some],
-                [r[f"cka_{other}"] for r in some],
-                color=f"C{i}",
+                [r[f"hamming_{other}"] for r in rows],
+                [r[f"cka_{other}"] for r in rows],
+                color=f"C{i % 10}",
                 marker=marker,
-                label=f"{TITLES[mode]}, {of}: {other}",
+                label=f"{name}: {other}",
             )
     axes.set_xlabel("Hamming distance")
     axes.set_ylim(0, 1.02)
@@ -196,17 +227,16 @@ def _picture(path: Path, rows: list[tables.Row], title: str) -> None:
     pictures.save(figure, path)
 
 
-def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Which data."""
-    parser.add_argument(
-        "--left-out", action="store_true", help="leave out each class in turn, as the paper does"
-    )
-
-
 def main(args: Sequence[str] | None = None) -> int:
     """The command; returns the exit status."""
     description = "How alike the best head is to its neighbour and to the dense head."
-    return finish(lambda: work(parse("cka", description, args, ("features", "both"), add_flags)))
+    parser = reader_parser("cka", description)
+
+    def work() -> None:
+        for sweep in sweeps_of(parser.parse_args(args)):
+            print(write(sweep))
+
+    return finish(work)
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ from evojax_prune.run.config import RunConfig
 from evojax_prune.search.selection import hypervolume, nondominated
 from experiments.harness import tables
 from experiments.harness.command import finish
-from experiments.harness.runs import once
+from experiments.harness.sweeps import once
 from experiments.honest import pooled, problem_of, rankings_of, test_accuracy
 
 HOME = Path("runs/experiments/fronts")

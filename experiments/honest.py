@@ -55,7 +55,7 @@ from evojax_prune.run.run import make_problem
 from evojax_prune.search.archive import digests, pack
 from experiments.harness import tables
 from experiments.harness.command import finish
-from experiments.harness.runs import once
+from experiments.harness.sweeps import once
 
 HOME = Path("runs/experiments/honest")
 SHARES = (0.0125, 0.025, 0.05, 0.1)

@@ -12,6 +12,8 @@ and LEAVES, on the folds that they report), with ResNet-50 features unless anoth
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import NamedTuple
 
 NAMES = {
@@ -107,13 +109,6 @@ BACKBONES = {
 """``resultscomparisonfeature.png``, features mode; ResNet-50's columns are in ``PRUNING``."""
 
 
-def with_backbone(name: str, backbone: str) -> Pruned | None:
-    """Figures of features mode on a data set with a backbone; None where there are none."""
-    if backbone == "resnet50":
-        return PRUNING.get(name, {}).get("features")
-    return BACKBONES.get(name, {}).get(backbone)
-
-
 class Relevance(NamedTuple):
     """Accuracy, and percentage of active neurons of the evolved heads, on a part of the classes."""
 
@@ -170,3 +165,73 @@ CKA = {
     }
 }
 """``cka.png``, features mode, by the class that is left out."""
+
+
+class Figures(NamedTuple):
+    """What the paper has of one line: accuracy by the column of the table, and active neurons."""
+
+    accuracy: dict[str, float]
+    active: int
+
+
+NETWORKS = ("resnet50", "densenet121", "vgg19")
+"""Backbones of which the paper has figures."""
+
+
+def paper_name(names: Iterable[str]) -> str | None:
+    """What the paper calls a data set; None for one that is not in it.
+
+    Args:
+        names: what it is called here: paths, or names.
+    """
+    known = (NAMES.get(Path(name).stem.lower()) for name in names)
+    return next((name for name in known if name), None)
+
+
+def figures(name: str, backbone: str, mode: str, shares: Mapping[str, float]) -> Figures | None:
+    """The paper's figures of one line; None where there are none.
+
+    Args:
+        name: what the paper calls the data set.
+        backbone: of the features.
+        mode: prune mode.
+        shares: part of a class's rows that are used, by the class's name; empty for all classes.
+    """
+    if shares:
+        part = _relevance(name, shares) if backbone == "resnet50" else None
+        return None if part is None else _of_part(part, mode)
+    if backbone == "resnet50":
+        known = PRUNING.get(name, {}).get(mode)
+    else:
+        known = BACKBONES.get(name, {}).get(backbone) if mode == "features" else None
+    if known is None:
+        return None
+    accuracy = {
+        "Weight": known.weight,
+        "Poly. decay": known.polynomial,
+        "Neuron": known.neuron,
+        "Evolved": known.evolved,
+    }
+    found = {column: value for column, value in accuracy.items() if value is not None}
+    whole = LEFT_OUT.get(name, {}).get("") if backbone == "resnet50" else None
+    dense = None if whole is None else _of_part(whole, mode)
+    return Figures(found | (dense.accuracy if dense else {}), known.active)
+
+
+def _relevance(name: str, shares: Mapping[str, float]) -> Relevance | None:
+    """Figures of a data set without one class, or with a share of the class of ``SHARES``."""
+    if len(shares) != 1:
+        return None
+    ((label, share),) = shares.items()
+    if share == 0:
+        return LEFT_OUT.get(name, {}).get(label.lower())
+    if label.lower() != "iconography":
+        return None
+    return SHARES.get(name, {}).get(round(100 * share))
+
+
+def _of_part(part: Relevance, mode: str) -> Figures | None:
+    if mode not in ("both", "features"):
+        return None
+    evolved, dense = getattr(part, mode), getattr(part, f"{mode}_dense")
+    return Figures({"Not pruned": dense, "Evolved": evolved}, getattr(part, f"{mode}_active"))

@@ -18,6 +18,7 @@ import pytest
 from engine_cases import make_splits
 
 from evojax_prune.cli import main as command
+from evojax_prune.cli.plugins import load_plugins
 from evojax_prune.core.errors import UserError
 from evojax_prune.core.head import head_spec
 from evojax_prune.core.masks import dense_masks
@@ -177,3 +178,11 @@ def test_a_plugin_that_cannot_be_imported_is_a_sentence(
     assert said in err
     assert len(err.splitlines()) == 1
     assert "bad" not in sys.modules
+
+
+def test_a_plugin_may_have_dataclasses(tmp_path: Path) -> None:
+    file = tmp_path / "shapes.py"
+    lines = ["from __future__ import annotations", "import dataclasses", "@dataclasses.dataclass"]
+    file.write_text("\n".join([*lines, "class Shape:", "    sides: int = 3", "Shape(4)", ""]))
+    load_plugins([str(file)], {})
+    assert sys.modules.pop("evojax_prune_plugin_shapes").Shape().sides == 3

@@ -1,28 +1,65 @@
-"""The p-norm study as a whole, on a small features file."""
+"""The p-norm study as a whole, on a small features file: a plugin's method, and its report."""
+
+from __future__ import annotations
 
 import csv
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from sweep_cases import Here
 
 from evojax_prune.core.errors import UserError
-from evojax_prune.features import backbones
+from evojax_prune.methods import METHODS
+from evojax_prune.methods.observer import Observer
+from evojax_prune.report.writers import WRITERS
+from evojax_prune.run.config import validated
+from evojax_prune.run.run import prune
+from evojax_prune.sweep.file import load_sweep
+from evojax_prune.sweep.plan import make_plan
+from evojax_prune.sweep.results import make_rows, write_rows
+from evojax_prune.sweep.run import run_sweep
+from experiments.harness.sweeps import read_sweep
 from experiments.pnorm import __main__ as command
-from experiments.pnorm.networks import networks, volatility
-from experiments.pnorm.settings import BASELINES, Study, parse
+from experiments.pnorm.networks import Network, make_network, volatility
 
 LEVELS = (0.25, 0.5, 0.75)
 
+SWEEP = """
+base:
+  dataset: {data}
+  protocol: holdout
+  method: norms
+  method_options: {{levels: [0.25, 0.5, 0.75]}}
+  hidden: [16]
+  final_protocol: {{epochs: 8, learning_rate: 0.02, patience: 0}}
+grid:
+  seed: [0, 1]
+"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def method() -> Any:
+    """The plugin as a module; what it registers is taken back."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(METHODS, "norms", METHODS["search"])
+        patch.setitem(WRITERS, "norms.json", WRITERS["evaluations.csv"])
+        from experiments.pnorm import method
+
+        patch.setitem(METHODS, "norms", method.Method(method.NormsOptions, lambda: method.find))
+        patch.setitem(WRITERS, "norms.json", method._write)
+        yield method
+
 
 @pytest.fixture(scope="module")
-def features_file(tmp_path_factory):
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three classes that the first 6 of 24 features tell apart."""
     rng = np.random.default_rng(0)
 
-    def part(n):
+    def part(n: int) -> tuple[np.ndarray, np.ndarray]:
         y = rng.integers(0, 3, n).astype(np.int32)
         x = rng.normal(size=(n, 24)).astype(np.float32)
         x[:, :6] += 1.5 * np.eye(3, dtype=np.float32)[y].repeat(2, 1)
@@ -34,67 +71,75 @@ def features_file(tmp_path_factory):
     return path
 
 
-def make_study(path, output, **changes):
-    protocol = {
-        **dataclasses.asdict(Study().protocol),
-        "epochs": 8,
-        "learning_rate": 0.02,
-        "patience": 0,
-    }
-    settings = {
-        "datasets": (str(path),),
-        "seeds": (0, 1),
-        "levels": LEVELS,
-        "hidden": (16,),
-        "protocol": protocol,
-        "output": output,
-    }
-    return Study(**(settings | changes))
+@pytest.fixture(scope="module")
+def folder(data: Path) -> Path:
+    """A finished sweep of two seeds."""
+    file = data.with_name("norms.yaml")
+    file.write_text(SWEEP.format(data=data))
+    plan = make_plan(load_sweep(file), data.with_name("sweep"), "norms")
+    outcome = run_sweep(plan, file.read_text(), Here(), Observer())
+    assert not outcome.failed
+    write_rows(plan.folder, make_rows(plan, {}))
+    return plan.folder
 
 
 @pytest.fixture(scope="module")
-def results(features_file, tmp_path_factory):
-    output = tmp_path_factory.mktemp("study")
-    command.run(make_study(features_file, output))
-    return output
+def network(folder: Path) -> Network:
+    (network,) = command.networks(read_sweep(folder))
+    return network
 
 
-def cells(output):
-    return [json.loads(path.read_text()) for path in sorted((output / "cells").glob("*.json"))]
+def run(data: Path, options: dict[str, Any], **settings: Any) -> Any:
+    """A run of the method alone."""
+    quick = {"protocol": "holdout", "final_protocol": {"epochs": 4}, "hidden": [8]}
+    given = quick | {"dataset": str(data), "method": "norms", "method_options": options}
+    return prune(validated(given | settings))
 
 
-def test_every_ranking_level_and_seed_is_a_row(results):
-    with (results / "results.csv").open(newline="") as file:
+def test_every_ranking_level_and_seed_is_a_row(
+    folder: Path, method: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command.main([str(folder)]) == 0
+    assert "Volatility" in capsys.readouterr().out
+    with (folder / "tables" / "norms.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    rankings = {"p=1", "p=2", "p=inf", *BASELINES}
+    rankings = {"p=1", "p=2", "p=inf", *method.BASELINES}
     assert {row["ranking"] for row in rows} == rankings
     assert len(rows) == 2 * len(rankings) * len(LEVELS)
     for row in rows:
         assert int(row["kept"]) == round((1 - float(row["level"])) * 24)
         assert 0 <= float(row["test_accuracy"]) <= 1
-
-
-def test_reports_and_pictures_are_written(results):
-    text = (results / "summary.md").read_text()
-    assert "volatility" in text
+    text = (folder / "tables" / "pnorm.md").read_text()
     assert text.count("| p=2 |") == 1
-    names = {path.name.rpartition("--")[2] for path in results.glob("*.png")}
-    assert names == {"curves.png", "map.png", "overlap.png"}
-    with (results / "overlap.csv").open(newline="") as file:
+    names = {path.stem.rpartition("-")[2] for path in (folder / "tables").glob("*.png")}
+    assert names == {"curves", "map", "overlap"}
+    with (folder / "tables" / "norms-overlap.csv").open(newline="") as file:
         pairs = [row for row in csv.DictReader(file) if row["second"] == "highest"]
     opposite = [row for row in pairs if row["first"] == "p=2"]
+    assert len(opposite) == len(LEVELS)
     assert all(float(row["rank_correlation"]) == pytest.approx(-1) for row in opposite)
 
 
-def test_the_lowest_are_missed_less_than_the_highest(results):
-    (network,) = networks(cells(results))
+def test_the_runs_head_is_one_of_its_rows(folder: Path) -> None:
+    for mark in folder.glob("runs/*/result.json"):
+        result = json.loads(mark.read_text())
+        rows = json.loads((mark.parent / "norms.json").read_text())["rows"]
+        best, name = result["best"], result["best_name"]
+        (own,) = (
+            row for row in rows if (row["ranking"], row["parameters"]) == (name, best["parameters"])
+        )
+        assert own["test_accuracy"] == pytest.approx(best["test_accuracy"])
+        assert own["selection_accuracy"] == pytest.approx(best["selection_accuracy"])
+        assert own["kept"] == best["active_units"]
+
+
+def test_the_lowest_are_missed_less_than_the_highest(network: Network) -> None:
     mean = dict(zip(network.rankings, network.mean("test"), strict=True))
     last = LEVELS.index(0.75)  # what tells the classes apart is exactly what can be kept
     assert mean["p=2"][last] > mean["random"][last] > mean["highest"][last]
 
 
-def test_best_and_auto_are_chosen_on_the_selection_split(results):
-    (network,) = networks(cells(results))
+def test_best_and_auto_are_chosen_on_the_selection_split(network: Network) -> None:
     norm, level = network.best()
     score = network.mean("selection")[:3]
     assert score[norm, level] == score.max()
@@ -105,94 +150,55 @@ def test_best_and_auto_are_chosen_on_the_selection_split(results):
     assert 0 <= figure.norms <= figure.volatility
 
 
-def test_a_study_goes_on_where_it_stopped(results, features_file, monkeypatch):
-    before = (results / "summary.md").read_text()
-    ran = []
-    (results / "cells" / "small--efficientnet-lite0--1.json").unlink()
-    monkeypatch.setattr(
-        command, "run_cell", lambda *a, f=command.run_cell: ran.append(a[-1]) or f(*a)
-    )
-    command.run(make_study(features_file, results))
-    assert ran == [1]
-    assert (results / "summary.md").read_text() == before
+def test_seeds_of_other_levels_are_refused(folder: Path) -> None:
+    first, second = (command._cell(run) for run in read_sweep(folder).runs)
+    with pytest.raises(UserError, match="differ in their norms or levels"):
+        make_network(("small",), [first, second | {"rows": second["rows"][::-1]}])
 
 
-def test_results_of_other_settings_are_refused(results, features_file):
-    with pytest.raises(UserError, match="other settings"):
-        command.run(make_study(features_file, results, hidden=(8,)))
+def test_hidden_units_and_fine_tuning(data: Path) -> None:
+    few = {"p": [2], "levels": [0.5], "baselines": ["random"]}
+    settings = {"mode": "both", "hidden": [12, 8]}
+    tuned = run(data, few | {"fine_tune": True}, **settings).found.study
+    afresh = run(data, few, **settings).found.study
+    assert [row["ranking"] for row in tuned["rows"]] == ["p=2", "random"]
+    assert [row["kept"] for row in tuned["rows"]] == [10, 10]
+    assert tuned["rows"] != afresh["rows"]
+    assert tuned["overlap"] == afresh["overlap"]
 
 
-@pytest.mark.parametrize("mode", ["both"])
-def test_hidden_units_and_fine_tuning(features_file, tmp_path, mode):
-    study = make_study(
-        features_file,
-        tmp_path,
-        mode=mode,
-        hidden=(12, 8),
-        fine_tune=True,
-        seeds=(0,),
-        p=(2.0,),
-        levels=(0.5,),
-        baselines=("random",),
-    )
-    command.run(study)
-    (network,) = networks(cells(tmp_path))
-    assert network.rankings == ("p=2", "random")
-    assert network.best() == (0, 0)
-
-
-def test_folds_share_their_genomes(features_file, tmp_path):
-    settings = {str(features_file): {"selection": "kfold"}}
-    study = make_study(
-        features_file,
-        tmp_path,
-        dataset_settings=settings,
-        seeds=(0,),
-        p=(1.0,),
-        levels=(0.5,),
-        baselines=(),
-    )
-    command.run(study)
-    assert not (tmp_path / "overlap.csv").exists()
-    (cell,) = cells(tmp_path)
-    assert len(cell["rows"]) == 1
-    with pytest.raises(ValueError, match="fine_tune"):
-        make_study(features_file, tmp_path, dataset_settings=settings, fine_tune=True)
-
-
-def test_flags_lie_over_the_file(tmp_path):
-    file = tmp_path / "study.yaml"
-    file.write_text("p: [1, .inf]\nseeds: [4]\ndataset_settings: {rps: {selection: test-half}}\n")
-    study = parse(["--config", str(file), "--seeds", "5", "6", "--protocol.epochs", "3"])
-    assert study.p == (1.0, float("inf"))
-    assert study.seeds == (5, 6)
-    assert study.protocol.epochs == 3
-    assert study.split_of("rps").selection == "test-half"
-    assert study.split_of("other").selection == "holdout"
-
-
-@pytest.mark.parametrize("name", ["paper", "embedded"])
-def test_the_studies_that_come_along_are_valid(name):
-    folder = Path(command.__file__).parent
-    study = parse(["--config", str(folder / f"{name}.yaml")])
-    assert len(study.datasets) == 3
-    assert set(study.dataset_settings) <= set(study.datasets)
-    assert set(study.backbones) <= set(backbones.available())
+def test_folds_share_their_genomes(data: Path) -> None:
+    one = {"p": [1], "levels": [0.5], "baselines": []}
+    kfold = {"selection": "kfold", "folds": 3}
+    (row,) = run(data, one, **kfold).found.study["rows"]
+    assert row["kept"] == 12
+    with pytest.raises(UserError, match="fine_tune"):
+        run(data, one | {"fine_tune": True}, **kfold)
+    with pytest.raises(UserError, match="resampled"):
+        run(data, one, selection="resampled")
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
-    [("p: [0.5]", "p.0"), ("levels: [1.0]", "levels.0"), ("norms: [1]", "norms"), ("7", "key")],
+    ("options", "says"),
+    [
+        ({"p": [0.5]}, "p is 0.5"),
+        ({"levels": [1.0]}, "levels is 1.0"),
+        ({"norms": [1]}, "norms"),
+        ({"p": []}, "p is"),
+    ],
 )
-def test_an_impossible_study_is_refused(tmp_path, text, says):
-    file = tmp_path / "study.yaml"
-    file.write_text(text)
+def test_impossible_options_are_refused(options: dict[str, Any], says: str) -> None:
     with pytest.raises(UserError, match=says):
-        parse(["--config", str(file)])
+        validated({"method": "norms", "method_options": options})
 
 
-def test_the_command_ends_with_a_sentence_and_status_2(tmp_path, capsys):
-    assert command.main(["--datasets", str(tmp_path / "none.npz")]) == 2
+def test_a_sweep_of_another_method_is_refused(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sweep = read_sweep(folder)
+    with pytest.raises(UserError, match="is not of the method norms"):
+        command._cell(dataclasses.replace(sweep.runs[0], folder=tmp_path))
+    assert command.main([str(tmp_path)]) == 2
     assert capsys.readouterr().err.startswith("error: ")
 
 

@@ -255,14 +255,3 @@ def test_missing_extras_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         RayExecutor(print)
     with pytest.raises(UserError, match=r"pip install 'evojax-prune\[slurm\]'"):
         SlurmExecutor(print, None, tmp_path)
-
-
-def test_the_sweep_files_that_come_along_are_valid() -> None:
-    folder = Path(__file__).parent.parent / "configs" / "sweeps"
-    files = sorted(folder.glob("*.yaml"))
-    assert files
-    for file in files:
-        sweep = load_sweep(file)
-        points = list(points_of(sweep, axes_of(sweep)))
-        assert all(validated(point.settings) for point in points)
-        assert file.read_text().startswith("# ")

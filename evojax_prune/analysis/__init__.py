@@ -1,4 +1,4 @@
-"""What searches found, looked at: metrics, similarity of heads, statistics, classes that matter.
+"""What searches found, looked at: metrics, similarity of heads, statistics.
 
 NumPy, SciPy and scikit-learn's ROC curve; nothing here trains.
 """
@@ -9,7 +9,6 @@ from evojax_prune.analysis.bayesian import (
     bayesian_sign_test,
     bayesian_signed_rank_test,
 )
-from evojax_prune.analysis.class_relevance import added_in_turn, left_out, share_of, with_classes
 from evojax_prune.analysis.metrics import (
     Metrics,
     Reliability,
@@ -58,7 +57,6 @@ __all__ = [
     "Summary",
     "Wilcoxon",
     "accuracy_interval",
-    "added_in_turn",
     "auroc",
     "bayesian_sign_test",
     "bayesian_signed_rank_test",
@@ -68,7 +66,6 @@ __all__ = [
     "hamming",
     "holm",
     "hsic",
-    "left_out",
     "linear_gram",
     "mean_probabilities",
     "metrics",
@@ -80,9 +77,7 @@ __all__ = [
     "paired_tests",
     "rbf_gram",
     "reliability",
-    "share_of",
     "softmax",
     "summarise",
     "wilcoxon",
-    "with_classes",
 ]

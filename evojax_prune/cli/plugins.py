@@ -58,11 +58,13 @@ def _load(file: Path) -> None:
     if spec is None or spec.loader is None:
         raise UserError(f"--plugin is {file}, expected a Python file, FILE.py")
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # where dataclasses and pickle look for it
     try:
         spec.loader.exec_module(module)
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # SystemExit, too
+        del sys.modules[spec.name]
         said = " ".join(str(error).split())
         raise UserError(
             f"the plugin {file} cannot be imported ({type(error).__name__}: {said}): mend it"

@@ -8,6 +8,7 @@ from evojax_prune.data.sources.source import IMAGE_OPTIONS, LoadOptions, Source
 from evojax_prune.data.splitting.groups import group_names
 from evojax_prune.data.splitting.partition import ResampledSplits, make_splits
 from evojax_prune.data.splitting.resampling import Resampler
+from evojax_prune.data.splitting.shares import with_shares
 from evojax_prune.data.table import FeatureTable
 
 __all__ = [
@@ -28,4 +29,5 @@ __all__ = [
     "make_splits",
     "scale_splits",
     "table_of",
+    "with_shares",
 ]

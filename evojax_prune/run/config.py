@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 
 from evojax_prune.core.errors import UserError
 from evojax_prune.core.mode import Grain, ModeName
@@ -18,7 +18,9 @@ from evojax_prune.core.options import (
     Layers,
     NameOrPath,
     Options,
+    Unit,
     UserPath,
+    assignments,
     metavar,
     sentences,
     suggestion,
@@ -108,6 +110,12 @@ class DataOptions(Options):
         description="other data that a head should not take for its own, in any form that "
         "--dataset takes; of --objectives ood",
         json_schema_extra=metavar("NAME|DIR|FILE.npz"),
+    )
+    class_shares: Annotated[dict[str, Unit], BeforeValidator(assignments)] | None = Field(
+        None,
+        description="part of a class's rows that is used, 0 to 1, in train and test alike; 0 "
+        "leaves the class out; all rows of classes that are not named",
+        json_schema_extra=metavar("CLASS=FLOAT ..."),
     )
     skip_unreadable: bool = Field(
         False, description="leave out files that are not images instead of stopping"

@@ -18,7 +18,7 @@ from evojax_prune.core.mode import MODES
 from evojax_prune.core.options import Options
 from evojax_prune.core.pruning import Pruning
 from evojax_prune.core.splits import FeatureSplits
-from evojax_prune.data import FeatureTable, make_splits, scale_splits, table_of
+from evojax_prune.data import FeatureTable, make_splits, scale_splits, table_of, with_shares
 from evojax_prune.data.splitting.groups import tell_groups
 from evojax_prune.engine import ENGINES, optimizer_names
 from evojax_prune.methods import METHODS, Method
@@ -338,8 +338,10 @@ def make_problem(config: RunConfig, table: FeatureTable) -> Problem:
     """Cut the splits and shape the head.
 
     Raises:
-        UserError: splits that cannot be cut, or fewer hidden layers than the mode prunes.
+        UserError: unknown classes, splits that cannot be cut, or fewer hidden layers than the mode
+            prunes.
     """
+    table = with_shares(table, config.class_shares or {})
     if config.allow_group_overlap and (table.groups is None or "test" not in table.x):
         raise UserError(
             "--allow-group-overlap does nothing without groups and a given test split: leave it out"

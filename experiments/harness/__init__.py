@@ -1,1 +1,1 @@
-"""What the paper's experiments share: runs that are kept, one command line, tables, pictures."""
+"""What the readers of finished sweeps share: one command line, tables, pictures."""

@@ -3,53 +3,48 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from evojax_prune.analysis import Summary, summarise
-from evojax_prune.core.protocol import Protocol
-from experiments.harness.command import Experiment
-from experiments.harness.runs import Run
+from evojax_prune.core.files import make_folder, write_file
+from experiments.harness.sweeps import Run, Sweep
 
 Row = dict[str, Any]
 
 ABSENT = "–"
 
-
-def head_row(run: Run, name: str, key: str) -> Row:
-    """One head of a run (``key`` of its ``result.json``) as a CSV row."""
-    head = run.result[key]
-    return run_columns(run) | {
-        "head": name,
-        "at": "whole" if key == "dense" else "same",
-        "active_fraction": head["active_fraction"],
-        "selection_accuracy": head["selection_accuracy"],
-        "test_accuracy": head["test_accuracy"],
-        "parameters": head["parameters"],
-    }
+EVOLVED = "evolved"
+BEST_RANDOM = "best of as many random masks"
 
 
 def run_columns(run: Run) -> Row:
     """What every CSV row says of its run."""
-    config, result = run.config, run.result
+    data, settings = run.result["dataset"], run.settings
+    named = ("selection", "protocol", "backbone", "mode", "grain", "seed")
     return {
-        "dataset": result["dataset"]["name"],
-        "variant": run.variant.words,
-        "features": result["dataset"]["source"],
-        "selection": config.selection,
-        "selected_on_test": result["selected_on_test"],
-        "protocol": config.protocol,
-        "mode": config.mode,
-        "grain": config.grain,
-        "seed": config.seed,
+        "dataset": data["name"],
+        "features": data["source"],
+        "selected_on_test": run.result["selected_on_test"],
+        **{name: settings[name] for name in named},
         "run": run.folder.name,
     }
 
 
-def over_seeds(rows: Iterable[Row], column: str, **where: object) -> Summary:
-    """Summary of a column over the rows with given values."""
-    return summarise([r[column] for r in rows if all(r[k] == v for k, v in where.items())])
+def head_rows(run: Run) -> list[Row]:
+    """Every head of a run: dense, random masks, other ways of pruning if it compared, evolved."""
+    own = (("dense", "dense", "whole"), (BEST_RANDOM, "random", "same"), (EVOLVED, "best", "same"))
+    heads = [{**run.result[key], "name": name, "at": at} for name, key, at in own]
+    heads[2:2] = run.result["baselines"]
+    figures = ("active_fraction", "selection_accuracy", "test_accuracy", "parameters")
+    return [
+        run_columns(run)
+        | {"head": head["name"], "at": head["at"]}
+        | {name: math.nan if head[name] is None else head[name] for name in figures}
+        for head in heads
+    ]
 
 
 def percent(summary: Summary) -> str:
@@ -62,14 +57,14 @@ def accuracy(summary: Summary) -> str:
     return str(summary) if summary.n else ABSENT
 
 
-def figure(value: float | None, digits: int = 3) -> str:
-    """A published figure, or a dash."""
-    return ABSENT if value is None else f"{value:.{digits}f}"
+def column(rows: Iterable[Row], name: str) -> Summary:
+    """Summary of one column."""
+    return summarise([row[name] for row in rows])
 
 
-def markdown(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
-    """A Markdown table; all columns but the first two are right-aligned."""
-    rules = ["---" if i < 2 else "---:" for i in range(len(header))]
+def markdown(header: Sequence[str], lines: Iterable[Sequence[str]], left: int = 2) -> str:
+    """A Markdown table; all columns but the first ``left`` are right-aligned."""
+    rules = ["---" if i < left else "---:" for i in range(len(header))]
     return "\n".join("| " + " | ".join(line) + " |" for line in (header, rules, *lines)) + "\n"
 
 
@@ -82,42 +77,52 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
         writer.writerows(rows)
 
 
-def write_markdown(experiment: Experiment, runs: Sequence[Run], title: str, *parts: str) -> Path:
-    """The tables under a heading that says what was run, on what, selected on what."""
-    first = runs[0]
-    data, config = first.result["dataset"], first.config
-    selected = "**selected on test**" if first.result["selected_on_test"] else config.selection
-    folds = f" in each of {data['folds']} folds" if data["folds"] > 1 else ""
-    versions = ", ".join(f"{k} {v}" for k, v in first.result["versions"].items())
-    search = "; ".join(
-        f"{mode}: {config.strategy}, {config.evaluations} evaluations"
-        for mode, config in {r.config.mode: r.config for r in runs}.items()
-    )
+def home(sweep: Sweep) -> Path:
+    """Folder of what is made of a sweep."""
+    folder = sweep.folder / "tables"
+    make_folder(folder)
+    return folder
+
+
+def write_markdown(sweep: Sweep, name: str, title: str, *parts: str) -> Path:
+    """Tables under a heading that says on what data, how and where they were made.
+
+    Args:
+        sweep: whose runs they are of.
+        name: of the reader, and of the file.
+        title: of the page.
+        parts: its tables and paragraphs.
+    """
+    first = sweep.runs[0].result
+    seeds = sorted({run.settings["seed"] for run in sweep.runs})
+    versions = ", ".join(f"{library} {version}" for library, version in first["versions"].items())
     lines = [
         f"# {title}",
         "",
-        f"- Data: {data['name']} {data['version']}; {data['train']} training, {data['selection']} "
-        f"selection, {data['test']} test rows{folds}; {data['classes']} classes; {data['source']}.",
-        f"- Selection: {selected}{_groups(first)}. Protocol: {config.protocol}.",
-        f"- Search: {search}.",
-        f"- Training: {_protocol(config.search_protocol)} in the search, "
-        f"{_protocol(config.final_protocol)} for the tables.",
-        f"- Seeds: {', '.join(map(str, experiment.options.seeds))}; figures are mean ± standard "
-        "deviation over them.",
-        f"- Machine: {first.result['search']['device']}; {versions}.",
-        f"- Command: `{experiment.command}`",
+        *dict.fromkeys(_data_line(run) for run in sweep.runs),
+        f"- Seeds: {', '.join(map(str, seeds))}; figures are mean ± standard deviation over them.",
+        f"- Machine: {first['search']['device']}; {versions}.",
+        f"- Runs: {len(sweep.runs)} of {len(sweep.runs) + sweep.unfinished}, by the sweep file "
+        f"below. Command: `python -m experiments.{name} {sweep.folder}`",
         "",
         *parts,
+        "## Sweep file\n",
+        f"```yaml\n{sweep.source.rstrip()}\n```\n",
     ]
-    path = experiment.folder / f"{experiment.label}.md"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("\n".join(lines), encoding="utf-8")
+    path = home(sweep) / f"{name}.md"
+    write_file(path, "\n".join(lines))
     return path
 
 
-def _groups(run: Run) -> str:
-    return f", grouped by `{run.config.groups}`" if run.config.groups else ""
-
-
-def _protocol(options: Protocol) -> str:
-    return f"at most {options.epochs} epochs at {options.learning_rate:g}"
+def _data_line(run: Run) -> str:
+    """The data of a run and how they are split."""
+    data, groups = run.result["dataset"], run.settings["groups"]
+    selected = run.settings["selection"]
+    selected = "**selected on test**" if run.result["selected_on_test"] else f"{selected} selection"
+    folds = f" in each of {data['folds']} folds" if data["folds"] > 1 else ""
+    grouped = f", grouped by `{groups}`" if groups else ""
+    return (
+        f"- Data: {data['name']} {data['version']}; {data['train']} training, {data['selection']} "
+        f"selection, {data['test']} test rows{folds}; {data['classes']} classes; {data['source']}; "
+        f"{selected}{grouped}."
+    )

@@ -1,9 +1,9 @@
-"""The results of one data set and backbone, as arrays."""
+"""The results of one line of a study, such as a backbone on a data set, as arrays."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from evojax_prune.core.errors import UserError
 from evojax_prune.core.ranking import smallest_within_error
 
 Cell = dict[str, Any]
+"""What a run has in its ``norms.json``, with its seed and whether it was selected on test."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,11 +57,10 @@ def volatility(pruned: np.ndarray, dense: np.ndarray) -> Volatility:
 
 @dataclasses.dataclass(frozen=True)
 class Network:
-    """A backbone on a data set.
+    """A line of a study, such as a backbone on a data set.
 
     Attributes:
-        dataset: name of the data.
-        backbone: name of the backbone.
+        labels: what tells it apart from others.
         seeds: S seeds.
         rankings: R rankings, the norms first.
         levels: L reduction levels.
@@ -73,10 +73,10 @@ class Network:
         jaccard: ``float64 [L, R, R]``, mean over seeds.
         correlation: ``float64 [R, R]``, mean over seeds.
         selected_on_test: the selection split is the test split.
+        rows: of every ranking, level and seed, with the dense head's accuracies.
     """
 
-    dataset: str
-    backbone: str
+    labels: tuple[str, ...]
     seeds: tuple[int, ...]
     rankings: tuple[str, ...]
     levels: tuple[float, ...]
@@ -88,6 +88,7 @@ class Network:
     jaccard: np.ndarray
     correlation: np.ndarray
     selected_on_test: bool
+    rows: tuple[dict[str, Any], ...]
 
     @property
     def norms(self) -> tuple[str, ...]:
@@ -103,8 +104,8 @@ class Network:
         score = self.mean("selection")[: len(self.norms)]
         if np.isnan(score).all():
             raise UserError(
-                f"every pruned head of {self.backbone} on {self.dataset} diverged in training: "
-                "lower protocol.learning_rate"
+                f"every pruned head of {', '.join(self.labels)} diverged in training: lower "
+                "final_protocol.learning_rate"
             )
         norm, level = np.nonzero(score == np.nanmax(score))
         last = np.argmax(np.asarray(self.levels)[level])
@@ -126,19 +127,29 @@ class Network:
         return volatility(self.accuracy["test"][: len(self.norms)], self.dense["test"])
 
 
-def networks(cells: Iterable[Cell]) -> list[Network]:
-    """The networks of a study, in the order of their first cell."""
-    by_name: dict[tuple[str, str], list[Cell]] = {}
-    for cell in cells:
-        first = cell["rows"][0]
-        by_name.setdefault((first["dataset"], first["backbone"]), []).append(cell)
-    return [_network(name, group) for name, group in by_name.items()]
+def make_network(labels: tuple[str, ...], cells: Sequence[Cell]) -> Network:
+    """The network of a line.
 
+    Args:
+        labels: of the line.
+        cells: one per seed.
 
-def _network(name: tuple[str, str], cells: list[Cell]) -> Network:
-    rankings = cells[0]["overlap"]["rankings"]
-    levels = list(dict.fromkeys(row["level"] for row in cells[0]["rows"]))
+    Raises:
+        UserError: the seeds differ in their rankings or levels.
+    """
+    first = cells[0]
+    rankings = first["overlap"]["rankings"]
+    levels = list(dict.fromkeys(row["level"] for row in first["rows"]))
     shape = len(rankings), len(levels)
+
+    def place(cell: Cell) -> list[tuple[str, float]]:
+        return [(row["ranking"], row["level"]) for row in cell["rows"]]
+
+    if any(place(cell) != place(first) for cell in cells):
+        raise UserError(
+            f"the runs of {', '.join(labels)} differ in their norms or levels: make these an axis "
+            "of the sweep"
+        )
 
     def column(key: str) -> np.ndarray:
         """``[R, L, S]``; a cell's rows lie ranking by ranking, level by level."""
@@ -147,16 +158,24 @@ def _network(name: tuple[str, str], cells: list[Cell]) -> Network:
 
     splits = ("selection", "test")
     return Network(
-        *name,
-        seeds=tuple(cell["rows"][0]["seed"] for cell in cells),
+        labels,
+        seeds=tuple(cell["seed"] for cell in cells),
         rankings=tuple(rankings),
         levels=tuple(levels),
         accuracy={split: column(f"{split}_accuracy") for split in splits},
-        dense={split: column(f"dense_{split}_accuracy")[0, 0] for split in splits},
+        dense={s: np.array([cell["dense"][f"{s}_accuracy"] for cell in cells]) for s in splits},
         parameters=column("parameters").max(-1),
-        dense_parameters=cells[0]["dense_parameters"],
-        selection_rows=cells[0]["selection_rows"],
+        dense_parameters=first["dense"]["parameters"],
+        selection_rows=first["selection_rows"],
         jaccard=np.mean([cell["overlap"]["jaccard"] for cell in cells], axis=0),
         correlation=np.mean([cell["overlap"]["correlation"] for cell in cells], axis=0),
-        selected_on_test=cells[0]["selected_on_test"],
+        selected_on_test=first["selected_on_test"],
+        rows=tuple(
+            {"seed": cell["seed"]} | row | {f"dense_{name}": cell["dense"][name] for name in _DENSE}
+            for cell in cells
+            for row in cell["rows"]
+        ),
     )
+
+
+_DENSE = ("selection_accuracy", "test_accuracy")

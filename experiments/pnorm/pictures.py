@@ -5,16 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from experiments.harness.pictures import new_figure, save
 from experiments.pnorm.networks import Network
 
 
 def curves(network: Network, path: Path) -> None:
     """Test accuracy against the reduction level, a line per ranking, with its spread over seeds."""
-    figure = _figure(7.5, 5)
+    figure = new_figure(7.5, 5)
     axes = figure.subplots()
     for i, name in enumerate(network.rankings):
         values = network.accuracy["test"][i]
@@ -38,7 +37,7 @@ def curves(network: Network, path: Path) -> None:
     axes.set_title(_title(network), fontsize="medium")
     axes.legend(fontsize="small")
     axes.grid(alpha=0.3)
-    _save(figure, path)
+    save(figure, path)
 
 
 def heat_map(network: Network, path: Path) -> None:
@@ -46,7 +45,7 @@ def heat_map(network: Network, path: Path) -> None:
     norms = len(network.norms)
     change = network.accuracy["test"][:norms] - network.dense["test"]
     points = 100 * change.mean(-1)
-    figure = _figure(1.5 + 0.8 * len(network.levels), 1.6 + 0.5 * norms)
+    figure = new_figure(1.5 + 0.8 * len(network.levels), 1.6 + 0.5 * norms)
     axes = figure.subplots()
     limit = max(float(np.nanmax(np.abs(points), initial=0)), 0.1)
     image = axes.imshow(points, cmap="RdBu", vmin=-limit, vmax=limit, aspect="auto")
@@ -62,12 +61,12 @@ def heat_map(network: Network, path: Path) -> None:
     axes.set_xlabel("fraction dropped (framed: best selection accuracy)")
     axes.set_title(f"{_title(network)}: points of test accuracy", fontsize="medium")
     figure.colorbar(image)
-    _save(figure, path)
+    save(figure, path)
 
 
 def overlaps(network: Network, path: Path) -> None:
     """Rank correlation of the rankings, and the overlap of what the norms keep by level."""
-    figure = _figure(11, 4.6)
+    figure = new_figure(11, 4.6)
     left, right = figure.subplots(1, 2)
     image = left.imshow(network.correlation, cmap="RdBu", vmin=-1, vmax=1)
     ticks = range(len(network.rankings))
@@ -86,24 +85,14 @@ def overlaps(network: Network, path: Path) -> None:
     right.legend(fontsize="small")
     right.grid(alpha=0.3)
     figure.suptitle(_title(network), fontsize="medium")
-    _save(figure, path)
+    save(figure, path)
 
 
 def _title(network: Network) -> str:
     seeds = len(network.seeds)
     on_test = ", selected on test" if network.selected_on_test else ""
-    return f"{network.backbone} on {network.dataset}, {seeds} seed{'s' * (seeds > 1)}{on_test}"
+    return f"{', '.join(network.labels)}; {seeds} seed{'s' * (seeds > 1)}{on_test}"
 
 
 def _frame(column: int, row: int) -> Rectangle:
     return Rectangle((column - 0.5, row - 0.5), 1, 1, fill=False, edgecolor="k", linewidth=2)
-
-
-def _figure(width: float, height: float) -> Figure:
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def _save(figure: Figure, path: Path) -> None:
-    figure.savefig(path, dpi=130, metadata={"Software": None})

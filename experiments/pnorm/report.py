@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import csv
+import re
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from experiments.harness import tables
+from experiments.harness.sweeps import Sweep
 from experiments.pnorm import pictures
-from experiments.pnorm.networks import Cell, Network, networks
+from experiments.pnorm.networks import Network
 
 NOTES = """\
 Means over seeds; ± is the standard deviation over seeds. `best` is the norm and level of the
@@ -22,32 +23,45 @@ All in points of 100.
 """
 
 
-def write(cells: Sequence[Cell], output: Path) -> None:
-    """Write every report.
+def write(sweep: Sweep, found: Sequence[Network]) -> str:
+    """Write every report into the sweep's folder; returns what is to be shown.
 
-    ``results.csv``: one row per ranking, level and seed. ``overlap.csv``: one row per pair of
-    rankings and level. ``summary.md``: one row per network, then each network's table. A picture of
+    ``norms.csv``: one row per ranking, level and seed. ``norms-overlap.csv``: one row per pair of
+    rankings and level. ``pnorm.md``: one row per network, then each network's table. A picture of
     each of the curves, the norm by level map and the overlap, for every network.
+
+    Args:
+        sweep: where to.
+        found: its networks.
     """
-    found = networks(cells)
-    _csv(output / "results.csv", [row for cell in cells for row in cell["rows"]])
-    _csv(output / "overlap.csv", [row for network in found for row in overlap_rows(network)])
-    (output / "summary.md").write_text(summary(found), encoding="utf-8")
+    folder = tables.home(sweep)
+    tables.write_csv(
+        folder / "norms.csv",
+        [
+            dict(zip(sweep.columns, network.labels, strict=True)) | row
+            for network in found
+            for row in network.rows
+        ],
+    )
+    if pairs := [row for network in found for row in overlap_rows(sweep, network)]:
+        tables.write_csv(folder / "norms-overlap.csv", pairs)
     for network in found:
-        name = f"{network.dataset}--{network.backbone}"
-        pictures.curves(network, output / f"{name}--curves.png")
-        pictures.heat_map(network, output / f"{name}--map.png")
-        pictures.overlaps(network, output / f"{name}--overlap.png")
+        name = "norms-" + re.sub(r"[^\w.-]+", "-", "-".join(network.labels)).lower()
+        pictures.curves(network, folder / f"{name}-curves.png")
+        pictures.heat_map(network, folder / f"{name}-map.png")
+        pictures.overlaps(network, folder / f"{name}-overlap.png")
+    first, *others = summary(sweep, found)
+    title = "Sensitivity pruning: norms and reduction levels"
+    written = tables.write_markdown(sweep, "pnorm", title, NOTES, first, *others)
+    return f"{written}\n\n{first}"
 
 
-def overlap_rows(network: Network) -> Iterable[dict[str, Any]]:
+def overlap_rows(sweep: Sweep, network: Network) -> Iterable[dict[str, Any]]:
     """Jaccard overlap at each level, and rank correlation, of every pair of rankings."""
     names = network.rankings
     for i, j in zip(*np.triu_indices(len(names), 1), strict=True):
         for k, level in enumerate(network.levels):
-            yield {
-                "dataset": network.dataset,
-                "backbone": network.backbone,
+            yield dict(zip(sweep.columns, network.labels, strict=True)) | {
                 "first": names[i],
                 "second": names[j],
                 "level": level,
@@ -56,51 +70,29 @@ def overlap_rows(network: Network) -> Iterable[dict[str, Any]]:
             }
 
 
-def summary(found: Sequence[Network]) -> str:
-    """The study as Markdown."""
-    marked = any(network.selected_on_test for network in found)
-    parts = [
-        "# Sensitivity pruning: norms and reduction levels\n",
-        NOTES,
-        _table(
-            [
-                "data set",
-                "backbone",
-                "dense, test",
-                "best",
-                "test",
-                "auto",
-                "test",
-                "volatility",
-                "by norm",
-                "loss",
-            ],
-            [_summary_row(network) for network in found],
-        ),
-        *(["`*`: selected on test.\n"] if marked else []),
-    ]
+def summary(sweep: Sweep, found: Sequence[Network]) -> list[str]:
+    """One row per network, then the table of each."""
+    header = [*map(str.capitalize, sweep.columns), "Dense, test", "Best", "Test", "Auto", "Test"]
+    header += ["Volatility", "By norm", "Loss"]
+    lines = [_summary_row(network) for network in found]
+    parts = [tables.markdown(header, lines, left=len(sweep.columns))]
     for network in found:
-        parts += [
-            f"## {network.backbone} on {network.dataset}: test accuracy by level\n",
-            _table(
-                ["ranking", *(f"{level:g}" for level in network.levels)],
-                [
-                    [name, *(_points(values) for values in network.accuracy["test"][i])]
-                    for i, name in enumerate(network.rankings)
-                ],
-            ),
+        lines = [
+            [name, *(_points(values) for values in network.accuracy["test"][i])]
+            for i, name in enumerate(network.rankings)
         ]
-    return "\n".join(parts)
+        header = ["Ranking", *(f"{level:g}" for level in network.levels)]
+        title = f"## {', '.join(network.labels)}: test accuracy by level\n"
+        parts += [title, tables.markdown(header, lines, left=1)]
+    return parts
 
 
 def _summary_row(network: Network) -> list[str]:
     norm, level = network.best()
     auto = network.auto()
     figure = network.volatility()
-    star = " `*`" if network.selected_on_test else ""
     return [
-        network.dataset + star,
-        network.backbone,
+        *network.labels,
         _points(network.dense["test"]),
         _name(network, (norm, level)),
         _points(network.accuracy["test"][norm, level]),
@@ -119,18 +111,3 @@ def _name(network: Network, place: tuple[int, int]) -> str:
 def _points(values: np.ndarray) -> str:
     mean = f"{100 * values.mean():.1f}"
     return f"{mean} ± {100 * values.std(ddof=1):.1f}" if len(values) > 1 else mean
-
-
-def _table(header: list[str], rows: list[list[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
-
-
-def _csv(path: Path, rows: list[dict[str, Any]]) -> None:
-    if not rows:  # one ranking alone overlaps with none
-        path.unlink(missing_ok=True)
-        return
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
