@@ -95,3 +95,13 @@ def pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     drawn = (writers._convergence, writers._front, writers.write_page)
     for name, writer in zip(PICTURES, drawn, strict=True):
         monkeypatch.setitem(writers.WRITERS, name, writer)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Iterator[None]:
+    """Names of files that are no text may stand in a log, but xdist cannot send them."""
+    report = yield
+    report.sections = [
+        (name, text.encode(errors="backslashreplace").decode()) for name, text in report.sections
+    ]
+    return report
