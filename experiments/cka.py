@@ -26,7 +26,7 @@ from evojax_prune.core.masks import Masks, apply_mask
 from evojax_prune.core.mode import MODES
 from experiments import published
 from experiments.harness import pictures, tables
-from experiments.harness.command import finish, reader_parser, sweeps_of
+from experiments.harness.command import read
 from experiments.harness.sweeps import Run, Sweep
 
 GENOMES = "genomes.npz"
@@ -230,13 +230,7 @@ def _picture(path: Path, lines: Lines, title: str) -> None:
 def main(args: Sequence[str] | None = None) -> int:
     """The command; returns the exit status."""
     description = "How alike the best head is to its neighbour and to the dense head."
-    parser = reader_parser("cka", description)
-
-    def work() -> None:
-        for sweep in sweeps_of(parser.parse_args(args)):
-            print(write(sweep))
-
-    return finish(work)
+    return read("cka", description, write, args)
 
 
 if __name__ == "__main__":

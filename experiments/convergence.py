@@ -19,7 +19,7 @@ import numpy as np
 from evojax_prune.core.errors import UserError
 from evojax_prune.core.objective import minimised
 from experiments.harness import pictures, tables
-from experiments.harness.command import finish, reader_parser, sweeps_of
+from experiments.harness.command import read
 from experiments.harness.sweeps import Run, Sweep
 
 SHARES = (0.25, 0.5, 0.75, 1.0)
@@ -114,13 +114,8 @@ def _picture(path: Path, title: str, some: list[tuple[Run, Curves]]) -> None:
 
 def main(args: Sequence[str] | None = None) -> int:
     """The command; returns the exit status."""
-    parser = reader_parser("convergence", "Best fitness against evaluations, over repeated runs.")
-
-    def work() -> None:
-        for sweep in sweeps_of(parser.parse_args(args)):
-            print(write(sweep))
-
-    return finish(work)
+    description = "Best fitness against evaluations, over repeated runs."
+    return read("convergence", description, write, args)
 
 
 if __name__ == "__main__":

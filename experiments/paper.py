@@ -18,7 +18,7 @@ from collections.abc import Iterable, Sequence
 from evojax_prune import baselines
 from experiments import published
 from experiments.harness import pictures, tables
-from experiments.harness.command import finish, reader_parser, sweeps_of
+from experiments.harness.command import read
 from experiments.harness.sweeps import Run, Sweep
 from experiments.harness.tables import BEST_RANDOM, EVOLVED, Row
 
@@ -182,13 +182,8 @@ def write(sweep: Sweep) -> str:
 
 def main(args: Sequence[str] | None = None) -> int:
     """The command; returns the exit status."""
-    parser = reader_parser("paper", "A finished sweep as a table of the paper.")
-
-    def work() -> None:
-        for sweep in sweeps_of(parser.parse_args(args)):
-            print(write(sweep))
-
-    return finish(work)
+    description = "A finished sweep as a table of the paper."
+    return read("paper", description, write, args)
 
 
 if __name__ == "__main__":

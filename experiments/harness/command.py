@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from evojax_prune.core.errors import UserError
@@ -42,6 +42,29 @@ def sweeps_of(options: argparse.Namespace) -> list[Sweep]:
         if sweep.unfinished:
             print(f"{sweep.folder}: {sweep.unfinished} runs are not finished", file=sys.stderr)
     return sweeps
+
+
+def read(
+    name: str, description: str, write: Callable[[Sweep], object], args: Sequence[str] | None
+) -> int:
+    """A command that writes a table of each finished sweep, and prints it.
+
+    Args:
+        name: of its module.
+        description: what it does.
+        write: the table of a sweep.
+        args: words of the command line; those of the process if None.
+
+    Returns:
+        The exit status.
+    """
+    parser = reader_parser(name, description)
+
+    def work() -> None:
+        for sweep in sweeps_of(parser.parse_args(args)):
+            print(write(sweep))
+
+    return finish(work)
 
 
 def finish(work: Callable[[], object]) -> int:
