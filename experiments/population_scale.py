@@ -253,8 +253,10 @@ def main() -> None:
         case, population, *strategy = options.one
         print(json.dumps(measure(case, int(population), strategy[0] if strategy else None)))
         return
-    print("| case | P | s per generation | heads/s | ask, tell | rest | MB before | MB at most |")
-    print("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
+    print(
+        "| case | P | s per generation | heads/s | ask, tell | rest | MB before | MB at most | MB |"
+    )
+    print("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
     training = {}
     for case in options.cases:
         for population in options.populations:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import logging
 import os
 import resource
 import signal
@@ -453,11 +452,7 @@ def planted(root: Path, tree: dict[str, tuple[str, int]]) -> None:
 
 @CASES
 @pytest.mark.parametrize("skip", [False, True])
-def test_any_folder_gives_images_or_a_sentence(
-    skip: bool, soak: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    # pytest-xdist cannot send a log that has names which are not UTF-8.
-    caplog.set_level(logging.CRITICAL, "evojax_prune")
+def test_any_folder_gives_images_or_a_sentence(skip: bool, soak: bool, tmp_path: Path) -> None:
     count = iter(range(10**9))
 
     def read(tree: dict[str, tuple[str, int]]) -> None:

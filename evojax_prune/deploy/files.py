@@ -13,12 +13,6 @@ from evojax_prune.core.head_card import HeadCard
 
 HEAD = "head.safetensors"
 
-OWN = (
-    *("result.json", HEAD, "best_mask.npz", "config.yaml", "report.html"),
-    *("evaluations.csv", "front.csv", "front.png", "convergence.png"),
-)
-"""Files that a run writes."""
-
 
 def open_run(run: Path) -> tuple[tuple[CompactHead, ...], HeadCard]:
     """The heads of a finished run, one per fold, and what they say of themselves.
@@ -51,8 +45,11 @@ def own_files(run: Path) -> list[Path]:
     Args:
         run: its folder, or its head's file.
     """
+    from evojax_prune.report.writers import ESSENTIAL, WRITERS
+
     folder = run if run.is_dir() else run.parent
-    return [file for file in (run, *(folder / name for name in OWN)) if file.is_file()]
+    names = (*ESSENTIAL, *WRITERS)
+    return [file for file in (run, *(folder / name for name in names)) if file.is_file()]
 
 
 def check_output(file: Path, inputs: Sequence[Path] = ()) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from pathlib import Path
 
@@ -39,13 +38,12 @@ def find_source(dataset: str) -> Source:
         if source.claims(dataset):
             return source
     path = Path(dataset).expanduser()
-    with contextlib.suppress(ValueError):
-        try:
-            os.stat(path)
-        except PermissionError as error:
-            raise UserError(f"cannot read the data set {path}: {error.strerror}") from None
-        except OSError:
-            pass
+    try:
+        os.stat(path)
+    except PermissionError as error:
+        raise UserError(f"cannot read the data set {path}: {error.strerror}") from None
+    except (OSError, ValueError):  # not there, or no path
+        pass
     what = "is a file" if is_file(path) else "is not there"
     titles = [source.title for source in reversed(SOURCES.values())]
     raise UserError(
