@@ -253,10 +253,9 @@ def main() -> None:
         case, population, *strategy = options.one
         print(json.dumps(measure(case, int(population), strategy[0] if strategy else None)))
         return
-    print(
-        "| case | P | s per generation | heads/s | ask, tell | rest | MB before | MB at most | MB |"
-    )
-    print("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
+    columns = ("case", "P", "s per generation", "heads/s", "ask, tell", "rest")
+    print(f"| {' | '.join((*columns, 'MB before', 'MB at most', 'journal, MB'))} |")
+    print(f"| --- |{' ---: |' * (len(columns) + 2)}")
     training = {}
     for case in options.cases:
         for population in options.populations:
