@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from evojax_prune.methods.dense import share_dense_heads
+from evojax_prune.methods.shared import share
 from evojax_prune.sweep import worker
 from evojax_prune.sweep.task import Task
 from evojax_prune.sweep.worker import Ended, work
@@ -66,7 +66,7 @@ class Here:
 
     def __exit__(self, *_: object) -> None:
         """Leave the process as it was: other tests count the heads that are trained."""
-        share_dense_heads(0)
+        share(0, 0)
         worker._ready.cache_clear()
 
     def prepare(self, tasks: Sequence[Task]) -> None:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
+import numpy as np
 import pytest
 from sweep_acting import WAYS, act
 from sweep_cases import Here, blobs, contents, sweep_file
 
 from evojax_prune.cli import main as command
 from evojax_prune.core.errors import UserError
-from evojax_prune.methods import dense
+from evojax_prune.methods import dense, shared
+from evojax_prune.methods.evaluator import Evaluator
 from evojax_prune.methods.observer import Observer
 from evojax_prune.methods.problem import Problem
 from evojax_prune.run.config import validated
@@ -143,7 +145,7 @@ def test_runs_share_a_dense_head_where_it_sees_no_difference(
 
     assert (fits(), fits()) == ("fits 1", "fits 2")  # a run of its own shares nothing
     try:
-        dense.share_dense_heads(2)
+        shared.share(2, 0)
         assert (fits(), fits(population=8)) == ("fits 3", "fits 3")
         assert fits(method="sensitivity") == "fits 3"
         different = [
@@ -156,4 +158,49 @@ def test_runs_share_a_dense_head_where_it_sees_no_difference(
         blobs(data, seed=1)
         assert fits() == "fits 12"
     finally:
-        dense.share_dense_heads(0)
+        shared.share(0, 0)
+
+
+def test_searches_share_populations_where_their_beginnings_are_equal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = blobs(tmp_path / "blobs.npz")
+    common = {
+        "dataset": str(data), "hidden": [6], "search_protocol": {"epochs": 2},
+        "final_protocol": {"epochs": 3}, "population": 4, "finalists": 2, "init": "random",
+    }  # fmt: skip
+    trained = []
+    train = Evaluator._train
+
+    def counted(evaluator: Evaluator, genomes: np.ndarray, occasion: int | None) -> object:
+        trained.append(len(genomes))
+        return train(evaluator, genomes, occasion)
+
+    monkeypatch.setattr(Evaluator, "_train", counted)
+
+    def evaluations(**settings: object) -> tuple[int, object]:
+        trained.clear()
+        found = prune(validated({**common, "evaluations": 12, **settings}))
+        rows = found.found.trials
+        return sum(trained), (rows.hashes, rows.values.tolist(), rows.active.tolist())
+
+    alone, _ = evaluations()
+    try:
+        shared.share(2, 20)
+        first = evaluations()
+        assert first[0] == alone
+        assert evaluations() == (0, first[1])
+        assert evaluations(margin=0.1) == (0, first[1])
+        masks, same = evaluations(finalists=1, choice="best")
+        assert same == first[1]
+        assert masks <= 12 < alone  # at most the random masks, of another size
+        assert evaluations(seed=1)[0] == alone
+        assert evaluations(objectives=["accuracy", "size"])[0] == alone
+        assert evaluations(search_protocol={"epochs": 3})[0] == alone
+        longer = evaluations(evaluations=20)
+        shared.share(0, 0)
+        whole = evaluations(evaluations=20)
+        assert whole[1] == longer[1]
+        assert longer[0] <= whole[0] - 8
+    finally:
+        shared.share(0, 0)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
+
 import numpy as np
 
 from evojax_prune.core.objective import Objective
 from evojax_prune.engine import EngineReport
 from evojax_prune.methods.options import SearchOptions
 from evojax_prune.methods.problem import Advance, Problem
+from evojax_prune.methods.shared import EVALUATIONS, training_key
 from evojax_prune.objectives import OBJECTIVES, Scored, penalised
 from evojax_prune.search import Evaluation
+from evojax_prune.search.archive import digests, pack
 
 
 class Evaluator:
@@ -24,6 +29,7 @@ class Evaluator:
         self.problem = problem
         self.advance = advance
         self.reports: list[EngineReport] = []
+        self._penalty = options.size_penalty
         self._measures = tuple(
             penalised(OBJECTIVES[name], options.size_penalty) for name in options.objectives
         )
@@ -43,6 +49,13 @@ class Evaluator:
         Returns:
             Values ``float64 [n, M]``; the columns are ``epochs`` and ``seconds``.
         """
+        evaluation, report = EVALUATIONS.get(
+            lambda: self._key(genomes, occasion), lambda: self._train(genomes, occasion)
+        )
+        self.reports.append(report)
+        return evaluation
+
+    def _train(self, genomes: np.ndarray, occasion: int | None) -> tuple[Evaluation, EngineReport]:
         problem = self.problem
         parts = problem.parts(occasion)
         fits = problem.fit(
@@ -53,11 +66,18 @@ class Evaluator:
             self.advance,
             parts,
         )
-        self.reports.append(fits.report)
         scores = Scored(
             genomes, fits, problem.pruning, tuple(p.selection for p in parts), problem.outside
         )
         values = [np.asarray(measure.of(scores), np.float64) for measure in self._measures]
-        return Evaluation(
-            np.stack(values, axis=1), {"epochs": fits.epochs, "seconds": fits.seconds}
-        )
+        columns = {"epochs": fits.epochs, "seconds": fits.seconds}
+        return Evaluation(np.stack(values, axis=1), columns), fits.report
+
+    def _key(self, genomes: np.ndarray, occasion: int | None) -> str:
+        """All that the values of genomes are made of."""
+        problem = self.problem
+        occasions = range(0) if occasion is None else range(occasion, occasion + 1)
+        outside = [hashlib.blake2b(x.tobytes()).hexdigest() for x in problem.outside or ()]
+        measures = [dataclasses.asdict(m.objective) for m in self._measures]
+        told = measures, self._penalty, outside, genomes.shape, digests(pack(genomes))
+        return training_key(problem, problem.training.search_protocol, occasions, *told)

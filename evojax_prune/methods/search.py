@@ -12,7 +12,7 @@ from evojax_prune.core.errors import UserError
 from evojax_prune.core.objective import Objective
 from evojax_prune.core.outcome import Outcome
 from evojax_prune.methods.choice import CHOICES, choose
-from evojax_prune.methods.dense import dense_head
+from evojax_prune.methods.dense import dense_head, dense_key
 from evojax_prune.methods.evaluator import Evaluator
 from evojax_prune.methods.found import Effort, Found, Session, Trials
 from evojax_prune.methods.guides import Rankings, rank, sensitivities_of_bits
@@ -25,6 +25,7 @@ from evojax_prune.methods.problem import (
     random_genomes,
     sound_outcomes,
 )
+from evojax_prune.methods.shared import STARTS
 from evojax_prune.search import (
     Best,
     GenerationInfo,
@@ -66,7 +67,9 @@ def find(problem: Problem, options: SearchOptions, session: Session) -> Found:
     fits, dense = dense_head(problem, observer)
     rankings = None
     if options.init == "rankings":
-        rankings = rank(problem, first_params(fits), observer)
+        rankings = STARTS.get(
+            lambda: dense_key(problem), lambda: rank(problem, first_params(fits), observer)
+        )
 
     evaluator = Evaluator(problem, options)
     dense_values = evaluator(problem.pruning.dense, 0).values[0]

@@ -40,6 +40,9 @@ TABLES = 4
 DENSE_HEADS = 2
 """Dense heads that a process keeps: runs on the same data and seed come one after another."""
 
+GENERATIONS = 200
+"""Generations of which a process keeps the evaluations; a default search has 25, of 4 KB each."""
+
 TIMED_OUT = "Timeout ("
 """What the watchdog's report begins with."""
 
@@ -85,9 +88,9 @@ def _ready() -> None:
     from evojax_prune.engine.compilation import keep_compiled
     from evojax_prune.engine.workers import limit_cores
     from evojax_prune.features import cache
-    from evojax_prune.methods.dense import share_dense_heads
+    from evojax_prune.methods.shared import share
 
-    share_dense_heads(DENSE_HEADS)
+    share(DENSE_HEADS, GENERATIONS)
     if _cores is not None:
         limit_cores(_cores)
     keep_compiled(cache.folder(None) / "compiled")
