@@ -148,7 +148,9 @@ class Problem:
         the selection accuracy is theirs.
         """
         folds = [fold.params or [] for fold in fits.folds or (fits,)]
-        fresh = self._on_fresh_splits(genomes, advance) if self.resampled else None
+        fresh = None
+        if self.resampled:
+            fresh = self.selection_accuracy(genomes, self.training.final_protocol, advance)
         return [
             judge(
                 [params[member] for params in folds],
@@ -162,9 +164,16 @@ class Problem:
             for member, genome in enumerate(genomes)
         ]
 
-    def _on_fresh_splits(self, genomes: np.ndarray, advance: Advance | None) -> np.ndarray:
-        """Mean selection accuracy by the final protocol, ``float64 [P]``; NaN if one diverged."""
-        protocol = self.training.final_protocol
+    def selection_accuracy(
+        self, genomes: np.ndarray, protocol: Protocol, advance: Advance | None = None
+    ) -> np.ndarray:
+        """Selection accuracy of heads of genomes ``bool [P, G]`` that are trained by a protocol.
+
+        Returns:
+            ``float64 [P]``, mean over folds or over fresh splits; NaN where training diverged.
+        """
+        if not self.resampled:
+            return self.fit(genomes, protocol, ("selection",), False, advance).accuracy["selection"]
         each = [
             self.fit(genomes, protocol, ("selection",), False, advance, self.parts(JUDGING + i))
             for i in range(JUDGINGS)

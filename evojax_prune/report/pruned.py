@@ -29,6 +29,8 @@ class Pruned:
         settings: the configuration as plain data.
         seconds: time of the whole run, on the clock.
         margin: test accuracy that a pruned head may lose and still be called not worse.
+        unfinished: heads of the table whose training has not converged: some of ``dense``,
+            ``random``, ``ranking`` and ``best``.
     """
 
     problem: Problem
@@ -37,6 +39,7 @@ class Pruned:
     settings: dict[str, Any]
     seconds: float
     margin: float = 0.02
+    unfinished: frozenset[str] = frozenset()
 
     @functools.cached_property
     def result(self) -> Result:

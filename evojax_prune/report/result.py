@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from evojax_prune.analysis.metrics import mean_probabilities, metrics, softmax
 from evojax_prune.analysis.paired import accuracy_interval, noninferiority, paired_difference
 from evojax_prune.core.outcome import Outcome
-from evojax_prune.report.summary import sentence, unfinished
+from evojax_prune.report.summary import sentence
 from evojax_prune.search.archive import digests, pack
 from evojax_prune.version import __version__
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from evojax_prune.methods.problem import Problem
     from evojax_prune.report.pruned import Pruned
 
-SCHEMA = "evojax_prune/result/2"
+SCHEMA = "evojax_prune/result/3"
 
 
 class Part(BaseModel):
@@ -144,10 +144,6 @@ class ComparisonResult(Part):
     )
     p_value: float = Field(description="two-sided p value of no difference")
     method: str = Field(description="how the p value was found")
-    dense_unfinished: bool = Field(
-        description="the dense head's training loss is above the pruned one's, so its training has "
-        "not converged"
-    )
     sentence: str = Field(description="the same in words")
 
 
@@ -193,6 +189,11 @@ class Result(Part):
     )
     ensemble: EnsembleResult | None = Field(description="all finalists together, if several")
     metrics: dict[str, MetricsResult] = Field(description="of the dense and the best head")
+    unfinished: list[str] = Field(
+        description="those of dense, random, ranking and best whose training has not converged: "
+        "a head that one contains fits the training rows better, or the second half of its "
+        "training still raised its selection accuracy"
+    )
     baselines: list[BaselineResult] = Field(description="other ways of pruning; with --compare")
     genome: str = Field(description="hash of the pruned head's genome, as in evaluations.csv")
     comparison: ComparisonResult = Field(description="pruned against dense on test")
@@ -223,6 +224,7 @@ def make_result(pruned: Pruned) -> Result:
         },
         best=HeadResult(**_figures(found.pruned, found.dense)),
         best_name=found.name,
+        unfinished=sorted(pruned.unfinished),
         baselines=[_baseline(row) for row in pruned.baselines],
         genome=digests(pack(found.pruned.genome[None]))[0],
         comparison=_comparison(pruned),
@@ -358,8 +360,7 @@ def _comparison(pruned: Pruned) -> ComparisonResult:
         verdict=difference.verdict,
         p_value=test.p_value,
         method=test.method,
-        dense_unfinished=unfinished(found),
-        sentence=sentence(found, difference, mode, problem.selected_on_test),
+        sentence=sentence(found, difference, mode, problem.selected_on_test, pruned.unfinished),
     )
 
 

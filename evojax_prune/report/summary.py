@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from rich import box
@@ -15,9 +16,6 @@ if TYPE_CHECKING:
     from evojax_prune.report.result import DatasetResult, HeadResult, Result
 
 SELECTED_ON_TEST = "selected on test"
-
-UNFINISHED = 0.01
-"""Training loss, nats, by which a dense head may lag behind a pruned one."""
 
 BALANCED_DIFFERS = 0.05
 """Balanced accuracy is shown where it differs from accuracy by more than this."""
@@ -51,17 +49,17 @@ def table(result: Result) -> Table:
         names.insert(2, "balanced")
     for name in names:
         lines.add_column(name, justify="right", no_wrap=True)
-    rows: dict[str, HeadResult] = {
-        "dense": result.dense,
-        f"random, best of {result.random.masks}": result.random,
+    rows: dict[str, tuple[str, HeadResult]] = {
+        "dense": ("dense", result.dense),
+        "random": (f"random, best of {result.random.masks}", result.random),
     }
     if result.ranking is not None:
-        rows[result.ranking.name] = result.ranking
-    rows[result.best_name] = result.best
-    for name, head in rows.items():
+        rows["ranking"] = result.ranking.name, result.ranking
+    rows["best"] = result.best_name, result.best
+    for role, (name, head) in rows.items():
         low, high = head.test_interval
         lines.add_row(
-            name,
+            f"{name}, not converged" if role in result.unfinished else name,
             f"{head.selection_accuracy:.4f}",
             f"{head.test_accuracy:.4f}, {low:.4f} to {high:.4f}",
             *[balanced.get(name, "")] * unlike,
@@ -126,7 +124,11 @@ def _accuracy(value: float | None) -> str:
 
 
 def sentence(
-    found: Found, difference: Noninferiority, mode: ModeName, selected_on_test: bool
+    found: Found,
+    difference: Noninferiority,
+    mode: ModeName,
+    selected_on_test: bool,
+    unfinished: Collection[str] = (),
 ) -> str:
     """Whether the pruned head is as good as the dense one on test."""
     pruned, dense, kind = found.pruned, found.dense, found.kind
@@ -137,10 +139,12 @@ def sentence(
         f"{pruned.active_units:,} of {dense.active_units:,} {counted_as(mode)} and "
         f"{pruned.parameters / dense.parameters:.0%} of the parameters."
     )
-    if unfinished(found):
+    names = {"dense": "dense", "best": kind}
+    if slow := [name for role, name in names.items() if role in unfinished]:
+        heads = f"{' and the '.join(slow)} head{'s' * (len(slow) > 1)}"
         said += (
-            " But the dense head fits its training rows worse than the pruned one, which it "
-            "contains: its training has not converged, so raise --final-protocol.epochs."
+            f" But the training of the {heads} has not converged, so raise "
+            "--final-protocol.epochs before you compare them."
         )
     if selected_on_test:
         said += (
@@ -153,11 +157,3 @@ def sentence(
 def counted_as(mode: ModeName) -> str:
     """What a mode's bits switch."""
     return "features" if mode == "features" else "units"
-
-
-def unfinished(found: Found) -> bool:
-    """Whether the dense head's training cannot have converged.
-
-    It can do what any pruned head does, so a higher training loss is not its best.
-    """
-    return found.dense.loss > found.pruned.loss + UNFINISHED

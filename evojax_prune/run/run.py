@@ -22,6 +22,7 @@ from evojax_prune.data import FeatureTable, make_splits, scale_splits, table_of,
 from evojax_prune.data.splitting.groups import tell_groups
 from evojax_prune.engine import ENGINES, optimizer_names
 from evojax_prune.methods import METHODS, Method
+from evojax_prune.methods.convergence import unfinished
 from evojax_prune.methods.found import Found, Session
 from evojax_prune.methods.observer import Observer
 from evojax_prune.methods.problem import JUDGING, Advance, Problem
@@ -76,9 +77,10 @@ class Run:
                 self.observer.note(f"note: {note}")
         session = Session(self.observer, self.store.journal, self.store.keep)
         found = self.method.load()(self.problem, self.options, session)
-        rows = self._baselines(found)
+        slow = unfinished(self.problem, found, self.observer)
+        rows = tuple(self._baselines(found))
         seconds = time.monotonic() - started
-        return Pruned(self.problem, found, tuple(rows), self.settings, seconds, self.margin)
+        return Pruned(self.problem, found, rows, self.settings, seconds, self.margin, slow)
 
     def _baselines(self, found: Found) -> list[baselines.BaselineRow]:
         """Other ways of pruning, on the terms of the head that was found."""
