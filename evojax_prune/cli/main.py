@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evojax_prune.cli import commands, distributed, flags
-from evojax_prune.cli.signals import AGAIN, Stopped, exit_status, import_jax, stoppable
+from evojax_prune.cli.signals import AGAIN, Stopped, exit_status, stoppable
 from evojax_prune.core.errors import HostLostError, UserError, one_line
 from evojax_prune.run.config import RunConfig
 from evojax_prune.run.store import SETTINGS, PartialFolder
@@ -78,7 +78,6 @@ def run(config: RunConfig) -> Pruned:
     store = PartialFolder(output)
     store.check(config.overwrite)
 
-    import_jax()
     from evojax_prune.engine.compilation import keep_compiled
     from evojax_prune.features import cache
     from evojax_prune.run.run import prune_into
