@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import signal
@@ -129,8 +130,15 @@ def exit_status(error: KeyboardInterrupt) -> int:
     return 128 + (error.number if isinstance(error, Stopped) else int(signal.SIGINT))
 
 
+def _ignore_signals() -> None:
+    """Python has no handlers for the last moments of a process, in which its status is known."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+
+
 def program() -> NoReturn:
     """The command line as a process of its own, which heeds signals from before its imports on."""
+    atexit.register(_ignore_signals)  # the first that is registered is called last
     with _handled_by(_leave):  # but where main has handlers of its own
         from evojax_prune.cli.main import main
         from evojax_prune.cli.streams import guard
