@@ -184,7 +184,7 @@ def _convergence(path: Path, pruned: Pruned) -> None:
     with figures.style():
         figure = figures.new_figure()
         if trials.generation is None:
-            title = f"{name}, {mode}: {found.name} on the {on}"
+            title = f"{name}, {mode}: {figures.literal(found.name)} on the {on}"
             figures.plot_convergence(pruned, figure.subplots()).set_title(title, size="medium")
         else:
             title = f"{name}, {mode}: search on the {on}"
