@@ -57,6 +57,14 @@ def main(args: Sequence[str] | None = None) -> int:
         show_traceback(error)
         print(f"error: {one_line(str(error))}", file=sys.stderr)
         return 2
+    except OSError as error:  # of a file of which no part of the program knew more to say
+        if error.filename is None:
+            raise
+        show_traceback(error)
+        print(
+            f"error: cannot use {one_line(str(error.filename))}: {error.strerror}", file=sys.stderr
+        )
+        return 2
     except RuntimeError as error:
         if "Unable to initialize backend" not in str(error):
             raise
