@@ -120,7 +120,7 @@ def test_a_plugin_that_leaves_the_process_has_failed(
         sys.exit(0)
 
     monkeypatch.setattr(worker, "_run", leave)
-    monkeypatch.setitem(errors.PLUGINS, __name__, "mine.py (method mine)")
+    monkeypatch.setitem(errors.PLUGINS, __file__, "mine.py (method mine)")
     (task,) = plan_of(tmp_path, "grid: {seed: [0]}\n").tasks
     ended = worker.work(task)
     assert ended.status == "failed"

@@ -61,9 +61,8 @@ def main(args: Sequence[str] | None = None) -> int:
         if error.filename is None:
             raise
         show_traceback(error)
-        print(
-            f"error: cannot use {one_line(str(error.filename))}: {error.strerror}", file=sys.stderr
-        )
+        what = f"{error.filename}: {error.strerror}"
+        print(f"error: cannot use {one_line(what)}", file=sys.stderr)
         return 2
     except RuntimeError as error:
         if "Unable to initialize backend" not in str(error):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
 import importlib.util
 import operator
 import os
@@ -75,7 +74,7 @@ def _load(file: Path) -> None:
     new = {key: value for key, value in _registered().items() if before.get(key) is not value}
     _check_registered(file, new)
     names = ", ".join(f"{kind} {name}" for kind, name in new)
-    PLUGINS[spec.name] = f"{file} ({names})" if names else f"{file}"
+    PLUGINS[str(spec.origin)] = f"{file} ({names})" if names else f"{file}"
 
 
 def _registered() -> dict[tuple[str, Any], Any]:

@@ -23,8 +23,7 @@ class PluginError(UserError):
 
 
 PLUGINS: dict[str, str] = {}
-"""By module: a plugin's file and the names that it registered, as a sentence calls them."""
-
+"""By absolute path: a plugin's file and the names that it registered, as a sentence calls them."""
 
 TRACEBACK = "EVOJAX_PRUNE_TRACEBACK"
 """Environment variable that asks for the traceback behind each sentence."""
@@ -39,7 +38,7 @@ def show_traceback(error: BaseException) -> None:
 def plugin_error(error: BaseException) -> PluginError | None:
     """The sentence on an exception that a plugin raised; None if it came from elsewhere."""
     for frame, line in reversed(list(traceback.walk_tb(error.__traceback__))):
-        plugin = PLUGINS.get(frame.f_globals.get("__name__", ""))
+        plugin = PLUGINS.get(frame.f_code.co_filename)
         if plugin is not None:
             said = shortened(one_line(" ".join(str(error).split())), 300)
             return PluginError(
