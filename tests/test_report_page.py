@@ -355,6 +355,56 @@ def test_pictures_are_drawn_on_an_axis_of_ones_own() -> None:
             break
 
 
+FORMULA = "_$x^{2$, $y$"
+"""A name that matplotlib would take for a formula, and leave out of a legend."""
+
+
+@pytest.mark.parametrize("changed", [{"objectives": 1}, {}, {"search": False, "objectives": 1}])
+def test_no_name_is_read_as_a_formula(
+    changed: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from matplotlib.mathtext import MathTextParser
+
+    read_as_formulas = []
+    monkeypatch.setattr(MathTextParser, "parse", lambda _, text, *__: read_as_formulas.append(text))
+    problem = dataclasses.replace(make_problem(classes=(FORMULA, "a$b$", "$c")), name=FORMULA)
+    pruned = make_pruned(problem, **changed)
+    found = pruned.found
+    objectives = tuple(
+        dataclasses.replace(kind, name=FORMULA + str(i), label=FORMULA)
+        for i, kind in enumerate(found.trials.objectives)
+    )
+    pruned = dataclasses.replace(
+        pruned,
+        found=dataclasses.replace(
+            found,
+            name=FORMULA,
+            how=FORMULA,
+            ranking=(FORMULA, found.finalists[1]),
+            trials=dataclasses.replace(found.trials, objectives=objectives),
+        ),
+        baselines=tuple(
+            BaselineRow(f"{FORMULA}!", at, 0.3, 0.5, 0.4, 50) for at in ("same", "best")
+        ),
+    )
+    svgs = re.findall(r"<svg.*?</svg>", page_text(pruned), re.DOTALL)
+    texts = {text.strip() for svg in svgs for text in re.findall(r"<text[^>]*>([^<]*)", svg)}
+    for name in ("convergence.png", "front.png"):
+        writers.WRITERS[name](tmp_path / name, pruned)
+    if not changed:  # in the style of whoever draws
+        figure = figures.new_figure(6, 40)
+        plots = [name for name in evojax_prune.__all__ if name.startswith("plot_")]
+        for name, ax in zip(plots, figure.subplots(len(plots)), strict=True):
+            getattr(evojax_prune, name)(pruned, ax=ax)
+        figure.canvas.draw()
+    assert not read_as_formulas
+    assert not [text for text in texts if "\\" in text]
+    assert {FORMULA, f"{FORMULA}!", "a$b$", "$c"} <= texts
+    if changed.get("search", True):
+        assert f"best ranking: {FORMULA}" in texts
+        assert (FORMULA if changed else f"({FORMULA}0, {FORMULA}1)") in texts
+
+
 def test_an_axis_is_made_where_none_is_given() -> None:
     from matplotlib import pyplot
 

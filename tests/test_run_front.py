@@ -220,6 +220,7 @@ def test_choices() -> None:
     assert choose("smallest", dense, heads, 300).parameters == 50  # one error is 0.0226
     assert choose("smallest", dense, heads, 40_000).parameters == 200
     assert choose("knee", dense, heads, 400).parameters == 50
+    assert choose("knee", dense, [_head(1000, 0.8), _head(1000, 0.85)], 400).selection == 0.85
     assert choose("smallest", _head(1000, 0.95), heads, 400).parameters == 200  # only dense is best
 
 

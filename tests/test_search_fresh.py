@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from evojax_prune.core.objective import Objective
 from evojax_prune.search import Evaluation, GeneticOptions, LogitOptions, make_strategy, run_search
-from evojax_prune.search.estimate import Estimator
+from evojax_prune.search.estimate import MOST_PRIOR, Estimator
 from tests.search_cases import same
 
 SCORE = Objective("score", "score")
@@ -82,6 +82,18 @@ def test_a_lucky_look_is_drawn_towards_genomes_of_its_size() -> None:
     estimator.observe(np.arange(30), 6, worth[:30, None])
     values = estimator.estimates(active).values[:, 0]
     assert values[79] - worth[79] < 0.5
+
+
+def test_a_trend_is_worth_few_looks_however_equal_the_genomes() -> None:
+    """By the estimated spread, which is next to none, it would be worth a hundred."""
+    rng = np.random.default_rng(3)
+    estimator = Estimator([SCORE])
+    for occasion in range(40):
+        estimator.observe(np.arange(30), occasion, rng.normal(size=(30, 1)))
+    estimator.observe(np.arange(31), 40, np.append(rng.normal(size=30), 6.0)[:, None])
+    found = estimator.estimates(np.full(31, 5))
+    above = found.values[30, 0] - found.values[:30, 0].mean()
+    assert above == pytest.approx(6 / (1 + MOST_PRIOR), abs=0.3)
 
 
 def test_one_failed_look_is_enough() -> None:

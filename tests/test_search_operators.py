@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evojax_prune.core.errors import UserError
-from evojax_prune.search.operators import parents, variation
+from evojax_prune.search.operators import parents, population, variation
 from evojax_prune.search.operators.duplicates import replace_duplicates
 from evojax_prune.search.operators.guide import (
     flip_weights,
@@ -118,6 +118,22 @@ def test_binary_tournament_has_the_odds_of_two_distinct_entrants() -> None:
         odds = np.bincount(parent, minlength=4) / 6000
         np.testing.assert_allclose(odds, [3 / 6, 2 / 6, 1 / 6, 0], atol=0.03)
     assert abs(np.mean(pairs[:, 0] == pairs[:, 1]) - (9 + 4 + 1) / 36) < 0.03  # independent
+
+
+def test_few_of_many_members_are_distinct_and_equally_likely() -> None:
+    members = parents.MANY + 1
+    drawn = np.asarray(parents._distinct(jax.random.key(0), members, (4000, 3)))
+    assert ((drawn >= 0) & (drawn < members)).all()
+    assert all(len(set(row)) == 3 for row in drawn.tolist())
+    for place in drawn.T:  # a fifth of the members takes a fifth of each place
+        share = np.bincount(place * 5 // members, minlength=5) / 4000
+        np.testing.assert_allclose(share, 0.2, atol=0.03)
+
+
+def test_rows_in_batches_are_those_of_one_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = jnp.arange(14).reshape(7, 2)
+    monkeypatch.setattr(population, "BATCH_BITS", 6)
+    np.testing.assert_array_equal(population.map_rows(lambda row: row**2, rows, 2), rows**2)
 
 
 @quick

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import itertools
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from evojax_prune.core.errors import UserError
 from evojax_prune.core.objective import Objective
-from evojax_prune.search import Best, Front, selection_of
+from evojax_prune.methods.options import SearchOptions
+from evojax_prune.methods.problem import Problem
+from evojax_prune.methods.search import finalists
+from evojax_prune.search import Best, Front, SearchResult, selection_of
 from evojax_prune.search.selection import crowding, hypervolume, nondominated
 
 SCORE = Objective("score", "score")
@@ -98,8 +104,50 @@ def test_of_several_the_front_leads_and_failures_never_do(values: np.ndarray) ->
     assert failed[order].tolist() == sorted(failed)  # failures last
     for place, i in enumerate(order):  # nobody comes before what dominates it
         assert not any(dominates(costs[j], costs[i]) for j in order[place + 1 :])
-    finalists = front.finalists(values, active, 3)
-    assert finalists.tolist() == order[~failed[order]][:3].tolist()
+    best = front.finalists(values, active, 3)
+    assert best.tolist() == order[~failed[order]][:3].tolist()
+
+
+@pytest.mark.parametrize("resampled", [False, True])
+@pytest.mark.parametrize("size", [1, 2, 3, 4, None])
+def test_finalists_are_no_larger_than_was_asked_for(size: int | None, resampled: bool) -> None:
+    """The more bits a genome has, the better it is here; each size is there twice."""
+    genomes = np.array([np.arange(6) < n + 1 for n in range(6)] * 2)
+    genomes[6:] = genomes[6:, ::-1]
+    active = genomes.sum(1)
+    result = SearchResult(
+        objectives=(SCORE,),
+        genome_length=6,
+        packed=np.packbits(genomes, axis=1),
+        hashes=tuple(map(str, range(12))),
+        active=active,
+        values=active[:, None] + 0.0,
+        generation=np.zeros(12, int),
+        columns={},
+        population=np.arange(12),
+        cached=0,
+        generations=1,
+        stopped="",
+        exhausted=True,
+        evaluations=12,
+    )
+    found = finalists(
+        cast(Problem, SimpleNamespace(resampled=resampled)),
+        result,
+        SearchOptions(objectives=("accuracy",), size=size, finalists=2),
+    )
+    largest = size or 6
+    assert set(found.sum(1)) == {largest}
+    assert {*map(tuple, genomes[active == largest])} <= {*map(tuple, found)}
+
+
+def test_no_head_as_small_as_was_asked_for_is_a_sentence() -> None:
+    with pytest.raises(UserError, match="found no head of at most 3 active bits: raise --size"):
+        finalists(
+            cast(Problem, SimpleNamespace(resampled=False)),
+            cast(SearchResult, SimpleNamespace(values=np.ones((2, 1)), active=np.array([4, 5]))),
+            SearchOptions(size=3),
+        )
 
 
 def test_the_extremes_of_the_front_come_first() -> None:

@@ -51,10 +51,14 @@ def at(owner, name, calls=1):
 
 class Importing:
     def find_spec(self, name, *_):
-        if name == "pydantic":
-            ring()
+        if name == {"imports": "pydantic", "JAX": "jax._src.core"}[moment]:
+            try:
+                ring()
+            except KeyboardInterrupt:
+                print("an exception in the middle of an import", file=sys.stderr)
+                raise
 
-if moment == "imports":
+if moment in ("imports", "JAX"):
     sys.meta_path.insert(0, Importing())
 else:
     from evojax_prune.features import extract
@@ -173,6 +177,49 @@ def test_a_signal_ends_the_run_in_order(
     assert command.main(words) == 0
     assert numbers(tmp_path / "run") == whole(moment)
     assert [entry.name for entry in tmp_path.iterdir()] == ["run"]
+
+
+COMMANDS = {
+    "predict": "predict {run} {here}/images",
+    "export": "export {run} --format stablehlo --output {here}/head.bin",
+    "sweep": "sweep {here}/sweep.yaml --output {here}/sweep",
+    "a plugin": "--plugin {here}/plugin.py --dataset digits --output {here}/out",
+    "several hosts": "--distributed --dataset digits --output {here}/out",
+}
+"""Each imports JAX at a place of its own."""
+
+
+@pytest.mark.parametrize(
+    "command_line",
+    [
+        pytest.param(words, id=name, marks=[] if name == "a plugin" else pytest.mark.slow)
+        for name, words in COMMANDS.items()
+    ],
+)
+def test_a_signal_while_jax_is_imported_ends_every_command(
+    command_line: str, tmp_path: Path, cache_dir: Path
+) -> None:
+    """An exception there would crash the process, so even what waits for one is not to see it."""
+    run = tmp_path / "run"
+    if "{run}" in command_line:
+        words = ["--dataset", str(images(tmp_path / "images")), "--image-size", "32", *SEARCH]
+        assert command.main([*words, "--output", str(run)]) == 0
+        shutil.rmtree(cache_dir)
+    (tmp_path / "plugin.py").write_text("import jax\n")
+    (tmp_path / "sweep.yaml").write_text("base: {dataset: digits}\ngrid: {seed: [0, 1]}\n")
+    before = set(tmp_path.iterdir())
+    words = command_line.format(run=run, here=tmp_path).split()
+    for name in SIGNALS:
+        number = getattr(signal, name)
+        done = subprocess.run(
+            [sys.executable, "-c", PROGRAM, "JAX", str(int(number)), *words],
+            capture_output=True,
+            text=True,
+            timeout=WAIT,
+        )
+        assert (done.returncode, done.stderr.count("\n")) == (128 + number, 1), done.stderr
+        assert done.stderr.startswith(f"stopped by {name}; to go on")
+    assert set(tmp_path.iterdir()) == before
 
 
 def test_a_stop_that_is_lost_in_a_callback_comes_again() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from sweep_acting import WAYS, act
 from sweep_cases import Here, blobs, contents, sweep_file
 
 from evojax_prune.cli import main as command
+from evojax_prune.core import errors
 from evojax_prune.core.errors import UserError
 from evojax_prune.methods import dense, shared
 from evojax_prune.methods.evaluator import Evaluator
@@ -111,6 +113,22 @@ def test_other_data_are_another_run(tmp_path: Path) -> None:
     ended = worker.work(second.tasks[0])
     assert ended.status == "failed"
     assert "has changed since the sweep began" in ended.sentence
+
+
+def test_a_plugin_that_leaves_the_process_has_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def leave(_: Task) -> None:
+        sys.exit(0)
+
+    monkeypatch.setattr(worker, "_run", leave)
+    monkeypatch.setitem(errors.PLUGINS, __file__, "mine.py (method mine)")
+    (task,) = plan_of(tmp_path, "grid: {seed: [0]}\n").tasks
+    ended = worker.work(task)
+    assert ended.status == "failed"
+    assert "the plugin mine.py (method mine) failed in line" in ended.sentence
+    assert ended.sentence.endswith(f"{task.log} has the traceback")
+    assert "SystemExit: 0" in task.log.read_text()
 
 
 def test_a_sweep_keeps_another_out(tmp_path: Path) -> None:

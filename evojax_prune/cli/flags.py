@@ -152,8 +152,8 @@ def _tyro(
     except SystemExit as stop:
         if not stop.code:
             raise
-        lines = [line.strip("│ ") for line in complaint.getvalue().splitlines()]
-        words = " ".join(line for line in lines if line.strip("╭╰─╮╯- "))
+        lines = [line.strip("│╭╰─╮╯ ") for line in complaint.getvalue().splitlines()]
+        words = " ".join(line for line in lines if line.strip("-"))
         if bad := _OF_NUMBERS.search(words):
             raise UserError(f"{bad[1]} is {bad[3]}, expected {_NUMBERS[bad[2]]}") from None
         raise UserError(words) from None

@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evojax_prune.cli import commands, distributed, flags
-from evojax_prune.cli.signals import AGAIN, Stopped, exit_status, import_jax, stoppable
-from evojax_prune.core.errors import HostLostError, UserError, one_line
+from evojax_prune.cli.plugins import plugin_errors
+from evojax_prune.cli.signals import AGAIN, Stopped, exit_status, stoppable
+from evojax_prune.core.errors import HostLostError, UserError, one_line, show_traceback
 from evojax_prune.run.config import RunConfig
 from evojax_prune.run.store import SETTINGS, PartialFolder
 
@@ -39,7 +40,7 @@ def main(args: Sequence[str] | None = None) -> int:
     if not sys.warnoptions:
         warnings.simplefilter("ignore")  # those of libraries, which a user cannot act on
     try:
-        with stoppable():
+        with stoppable(), plugin_errors():
             if "" in words or "--" in words:
                 raise UserError("an argument is empty, or a lone --: give a value, or drop it")
             if words and not words[0].startswith("-"):
@@ -53,7 +54,15 @@ def main(args: Sequence[str] | None = None) -> int:
         print(f"stopped: {error}", file=sys.stderr)
         return 3
     except UserError as error:
+        show_traceback(error)
         print(f"error: {one_line(str(error))}", file=sys.stderr)
+        return 2
+    except OSError as error:  # of a file of which no part of the program knew more to say
+        if error.filename is None:
+            raise
+        show_traceback(error)
+        what = f"{error.filename}: {error.strerror}"
+        print(f"error: cannot use {one_line(what)}", file=sys.stderr)
         return 2
     except RuntimeError as error:
         if "Unable to initialize backend" not in str(error):
@@ -78,7 +87,6 @@ def run(config: RunConfig) -> Pruned:
     store = PartialFolder(output)
     store.check(config.overwrite)
 
-    import_jax()
     from evojax_prune.engine.compilation import keep_compiled
     from evojax_prune.features import cache
     from evojax_prune.run.run import prune_into
@@ -87,7 +95,7 @@ def run(config: RunConfig) -> Pruned:
     with show_notices(console):
         try:
             pruned = prune_into(store, config, Terminal(console))
-        except (KeyboardInterrupt, UserError) as error:
+        except BaseException as error:
             if store.resumable:
                 advice = f"to go on: {_command(config, store)}"
                 if isinstance(error, Stopped):

@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import operator
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from evojax_prune.core.errors import UserError
+from evojax_prune.core.errors import PLUGINS, UserError, plugin_error
 from evojax_prune.core.files import checked_path
 
 REGISTRIES = {
-    "evojax_prune.methods": ("METHODS", "options.model_fields", "load.__call__"),
-    "evojax_prune.objectives": ("OBJECTIVES", "objective.name", "of.__call__"),
-    "evojax_prune.engine": ("OPTIMIZERS", "__call__"),
-    "evojax_prune.data": ("SOURCES", "title", "claims", "load"),
-    "evojax_prune.features.backbones": ("BACKBONES", "image_size", "weights_id", "load"),
-    "evojax_prune.run.trackers": ("TRACKERS", "__call__"),
-    "evojax_prune.report.writers": ("WRITERS", "__call__"),
+    "method": ("methods", "METHODS", "options.model_fields", "load.__call__"),
+    "objective": ("objectives", "OBJECTIVES", "objective.name", "of.__call__"),
+    "optimizer": ("engine", "OPTIMIZERS", "__call__"),
+    "source": ("data", "SOURCES", "title", "claims", "load"),
+    "backbone": ("features.backbones", "BACKBONES", "image_size", "weights_id", "load"),
+    "tracker": ("run.trackers", "TRACKERS", "__call__"),
+    "file": ("report.writers", "WRITERS", "__call__"),
 }
-"""Where plugins register, by module: the registry, and what everything in it has."""
+"""What plugins register: the module, the registry in it, and what everything in that has."""
 
 
 def load_plugins(files: Sequence[str], settings: dict[str, Any]) -> None:
@@ -57,6 +58,7 @@ def _load(file: Path) -> None:
     spec = importlib.util.spec_from_file_location(f"evojax_prune_plugin_{file.stem}", file)
     if spec is None or spec.loader is None:
         raise UserError(f"--plugin is {file}, expected a Python file, FILE.py")
+    before = _registered()
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # where dataclasses and pickle look for it
     try:
@@ -69,26 +71,53 @@ def _load(file: Path) -> None:
         raise UserError(
             f"the plugin {file} cannot be imported ({type(error).__name__}: {said}): mend it"
         ) from error
-    _check_registered(file)
+    new = {key: value for key, value in _registered().items() if before.get(key) is not value}
+    _check_registered(file, new)
+    names = ", ".join(f"{kind} {name}" for kind, name in new)
+    PLUGINS[str(spec.origin)] = f"{file} ({names})" if names else f"{file}"
 
 
-def _check_registered(file: Path) -> None:
-    """See that what was registered can be used; what nobody has imported yet is not looked at.
+def _registered() -> dict[tuple[str, Any], Any]:
+    """Everything that is registered, by kind and name."""
+    return {
+        (kind, name): value
+        for kind, (module, registry, *_) in REGISTRIES.items()
+        for name, value in getattr(
+            importlib.import_module(f"evojax_prune.{module}"), registry
+        ).items()
+    }
+
+
+def _check_registered(file: Path, new: dict[tuple[str, Any], Any]) -> None:
+    """See that what was registered can be used.
 
     Raises:
         UserError: it cannot, or has no name.
     """
-    for module, (registry, *needed) in REGISTRIES.items():
-        for name, value in getattr(sys.modules.get(module), registry, {}).items():
-            for part in needed:
-                try:
-                    operator.attrgetter(part)(value)
-                except AttributeError as error:
-                    raise UserError(
-                        f"the plugin {file} registers {name!r} in {registry}, which cannot be used "
-                        f"({error}): see docs/extending.md for what goes there"
-                    ) from None
-            if not isinstance(name, str):
+    for (kind, name), value in new.items():
+        _, registry, *needed = REGISTRIES[kind]
+        for part in needed:
+            try:
+                operator.attrgetter(part)(value)
+            except AttributeError as error:
                 raise UserError(
-                    f"the plugin {file} registers {name!r} in {registry}, expected text as a name"
-                )
+                    f"the plugin {file} registers {name!r} in {registry}, which cannot be used "
+                    f"({error}): see docs/extending.md for what goes there"
+                ) from None
+        if not isinstance(name, str):
+            raise UserError(
+                f"the plugin {file} registers {name!r} in {registry}, expected text as a name"
+            )
+
+
+@contextlib.contextmanager
+def plugin_errors() -> Iterator[None]:
+    """Turn what a plugin raises while it runs into a :class:`PluginError`."""
+    try:
+        yield
+    except UserError:
+        raise
+    except (Exception, SystemExit) as error:  # a plugin that leaves has no result either
+        if (told := plugin_error(error)) is None:
+            raise
+        raise told from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import signal
@@ -36,15 +37,26 @@ class Stopped(KeyboardInterrupt):
         self.advice = AGAIN
 
 
-def _stop(number: int, _: FrameType | None) -> None:
+def _stop(number: int, frame: FrameType | None) -> None:
     if _asked:
         os._exit(128 + number)
+    if _imports_jax(frame):  # an exception in the middle of that crashes the process
+        _leave(number, frame)
     _asked.append(number)
     raise Stopped(number)
 
 
+def _imports_jax(frame: FrameType | None) -> bool:
+    """Whether JAX's own module is being executed, here or in a caller."""
+    while frame is not None:
+        if frame.f_code.co_name == "<module>" and frame.f_globals.get("__name__") == "jax":
+            return True
+        frame = frame.f_back
+    return False
+
+
 def _leave(number: int, _: FrameType | None) -> None:
-    """While nothing has been done yet: an exception may be lost in an import."""
+    """End the process at once, while nothing has been done yet."""
     os.write(2, f"stopped by {signal.Signals(number).name}; {AGAIN}\n".encode())
     os._exit(128 + number)
 
@@ -113,31 +125,30 @@ def _handled_by(handler: Callable[[int, FrameType | None], None]) -> Iterator[No
             signal.signal(number, before[number] or signal.SIG_DFL)
 
 
-def import_jax() -> None:
-    """Import JAX while a signal ends the process at once.
-
-    An exception of a signal handler in the middle of it crashes the process.
-    """
-    with _handled_by(_leave):
-        import jax  # noqa: F401
-
-
 def exit_status(error: KeyboardInterrupt) -> int:
     """128 + the signal's number, as shells have it."""
     return 128 + (error.number if isinstance(error, Stopped) else int(signal.SIGINT))
 
 
+def _ignore_signals() -> None:
+    """Python has no handlers for the last moments of a process, in which its status is known."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+
+
 def program() -> NoReturn:
     """The command line as a process of its own, which heeds signals from before its imports on."""
-    with _handled_by(_leave):
+    atexit.register(_ignore_signals)  # the first that is registered is called last
+    with _handled_by(_leave):  # but where main has handlers of its own
         from evojax_prune.cli.main import main
         from evojax_prune.cli.streams import guard
         from evojax_prune.core.errors import UserError
-    guard()
-    try:
-        status = main()
-    except SystemExit as help_was_shown:
-        status = int(help_was_shown.code or 0)
+
+        guard()
+        try:
+            status = main()
+        except SystemExit as help_was_shown:
+            status = int(help_was_shown.code or 0)
     for number in SIGNALS:  # all is done and said
         signal.signal(number, lambda *_: os._exit(status))
     try:

@@ -42,6 +42,7 @@ from safetensors.numpy import save_file
 
 from evojax_prune.core.compaction import active_parts, compact
 from evojax_prune.core.errors import UserError
+from evojax_prune.core.files import check_readable
 from evojax_prune.core.forward import Layer, forward
 from evojax_prune.core.head import Params
 from evojax_prune.core.head_card import FORMAT, HeadCard
@@ -139,6 +140,7 @@ def read_heads(path: str | Path) -> tuple[tuple[CompactHead, ...], HeadCard]:
     try:
         if (size := Path(path).stat().st_size) > LARGEST_FILE:
             raise ValueError(f"{size} bytes, more than any head has")
+        check_readable(Path(path))
         with safe_open(path, framework="np") as file:
             text = (file.metadata() or {}).get("evojax_prune")
             if text is None:

@@ -1,5 +1,10 @@
 """The one exception that is shown to the user as a sentence instead of a traceback."""
 
+from __future__ import annotations
+
+import os
+import traceback
+
 
 class UserError(Exception):
     """Something the user can mend: bad input, a missing file, an impossible setting.
@@ -11,6 +16,36 @@ class UserError(Exception):
 
 class HostLostError(UserError):
     """A host of a distributed run is gone; what was done so far stays, to be gone on from."""
+
+
+class PluginError(UserError):
+    """Code of a plugin failed while it ran; what was done so far stays, to be gone on from."""
+
+
+PLUGINS: dict[str, str] = {}
+"""By absolute path: a plugin's file and the names that it registered, as a sentence calls them."""
+
+TRACEBACK = "EVOJAX_PRUNE_TRACEBACK"
+"""Environment variable that asks for the traceback behind each sentence."""
+
+
+def show_traceback(error: BaseException) -> None:
+    """Print the traceback of an exception that only a sentence tells of, if it is asked for."""
+    if os.environ.get(TRACEBACK):
+        traceback.print_exception(error)
+
+
+def plugin_error(error: BaseException) -> PluginError | None:
+    """The sentence on an exception that a plugin raised; None if it came from elsewhere."""
+    for frame, line in reversed(list(traceback.walk_tb(error.__traceback__))):
+        plugin = PLUGINS.get(frame.f_code.co_filename)
+        if plugin is not None:
+            said = shortened(one_line(" ".join(str(error).split())), 300)
+            return PluginError(
+                f"the plugin {plugin} failed in line {line} ({type(error).__name__}: {said}): mend "
+                f"it; {TRACEBACK}=1 shows the whole traceback"
+            )
+    return None
 
 
 def one_line(text: str) -> str:

@@ -116,6 +116,15 @@ def os_errors(doing: str, size: int | None = None) -> Iterator[None]:
         raise UserError(os_sentence(told, doing, size)) from error
 
 
+def check_readable(path: Path) -> None:
+    """Open a file once, for libraries that call each one missing which they cannot open.
+
+    Raises:
+        OSError: it cannot be opened.
+    """
+    os.close(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)))
+
+
 def write_file(path: Path, content: bytes | str) -> None:
     """Write a file whole: it is on the disk under its name, or not there at all.
 

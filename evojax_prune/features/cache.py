@@ -19,7 +19,14 @@ from typing import Any
 
 import numpy as np
 
-from evojax_prune.core.files import checked_path, make_folder, remove_parts, save_file
+from evojax_prune.core.files import (
+    check_readable,
+    checked_path,
+    make_folder,
+    remove_parts,
+    save_file,
+)
+from evojax_prune.data.files import is_file
 
 log = logging.getLogger("evojax_prune")
 
@@ -100,7 +107,7 @@ def locked(cache: Path, key: Key) -> Iterator[None]:
 def read(cache: Path, key: Key) -> Entry | None:
     """The features of a key; None where there are none, or with a notice where they are damaged."""
     path = path_of(cache, key)
-    if not path.is_file():
+    if not is_file(path):
         return None
     try:
         return _read(path, key)
@@ -145,6 +152,7 @@ def _write(path: Path, key: Key, entry: Entry) -> None:
 def _read(path: Path, key: Key) -> Entry:
     from safetensors import safe_open
 
+    check_readable(path)
     with safe_open(path, "numpy") as file:
         metadata: dict[str, str] = file.metadata() or {}
         tensors = {name: file.get_tensor(name) for name in ("features", "labels", "paths")}

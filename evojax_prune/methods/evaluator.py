@@ -69,7 +69,7 @@ class Evaluator:
         scores = Scored(
             genomes, fits, problem.pruning, tuple(p.selection for p in parts), problem.outside
         )
-        values = [np.asarray(measure.of(scores), np.float64) for measure in self._measures]
+        values = [measure.values(scores) for measure in self._measures]
         columns = {"epochs": fits.epochs, "seconds": fits.seconds}
         return Evaluation(np.stack(values, axis=1), columns), fits.report
 

@@ -9,12 +9,14 @@ An objective of your own is registered by one line::
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from evojax_prune.core.errors import PluginError
 from evojax_prune.core.objective import Objective
 
 if TYPE_CHECKING:
@@ -60,6 +62,23 @@ class Measure:
     of: Callable[[Scored], np.ndarray]
     parameters: bool = False
 
+    def values(self, scored: Scored) -> np.ndarray:
+        """What it gives, ``float64 [P]``.
+
+        Raises:
+            PluginError: that is not one number per genome.
+        """
+        found, count = self.of(scored), len(scored.genomes)
+        with contextlib.suppress(TypeError, ValueError):
+            values = np.asarray(found, np.float64)
+            if values.shape == (count,):
+                return values
+        given = f"{type(found).__name__} of shape {np.shape(found)}"
+        raise PluginError(
+            f"the objective {self.objective.name} gives {given}, expected {count} numbers, one per "
+            "genome: mend its plugin"
+        )
+
 
 def _size(scores: Scored) -> np.ndarray:
     # On a log scale a head without any active bit would be infinitely good.
@@ -101,6 +120,6 @@ def penalised(measure: Measure, penalty: float) -> Measure:
     label = f"{objective.label} {'-' if sign < 0 else '+'} {penalty:g} x active fraction"
     return Measure(
         dataclasses.replace(objective, label=label),
-        lambda scores: measure.of(scores) + sign * scores.genomes.mean(1),
+        lambda scores: measure.values(scores) + sign * scores.genomes.mean(1),
         measure.parameters,
     )

@@ -103,8 +103,13 @@ def svg_text(draw: Callable[[Figure], object], width: float, height: float, pref
 
 
 def literal(text: str) -> str:
-    """A user's name as a label: without the signs that matplotlib reads as formulas."""
+    """A name of a user's or a plugin's as a label: not read as a formula, which ``$`` begins."""
     return "".join(sign if sign.isprintable() else "?" for sign in text).replace("$", r"\$")
+
+
+def in_legend(text: str) -> str:
+    """The same for a legend, which leaves out labels that begin with ``_``."""
+    return f" {literal(text)}" if text.startswith("_") else literal(text)
 
 
 def axes_of(ax: Axes | None) -> Axes:
@@ -145,7 +150,7 @@ def plot_front(result: Result | Pruned, ax: Axes | None = None) -> Axes:
     ax.plot(sizes, selection, "o", color="C0", fillstyle="none", label="finalists, selection")
     others: dict[str, HeadResult] = {"random masks, the best": result.random}
     if result.ranking is not None:
-        others[f"best ranking: {result.ranking.name}"] = result.ranking
+        others[f"best ranking: {literal(result.ranking.name)}"] = result.ranking
     for (name, head), marker in zip(others.items(), "xD", strict=False):
         ax.plot(head.active_units, head.test_accuracy, marker, color="C1", label=name)
     low, high = best.test_interval
@@ -184,7 +189,7 @@ def _plot_baselines(result: Result, ax: Axes) -> None:
     order = sorted(ways, key=lambda name: -worth(ways[name]))
     for place, name in enumerate(order):
         shown = place < NAMED_BASELINES
-        label = name if shown else ("other ways" if place == NAMED_BASELINES else None)
+        label = in_legend(name) if shown else ("other ways" if place == NAMED_BASELINES else None)
         ax.plot(
             [row.active_fraction * result.dense.active_units for row in ways[name]],
             [math.nan if row.test_accuracy is None else row.test_accuracy for row in ways[name]],
@@ -262,11 +267,11 @@ def _plot_progress(ax: Axes, trials: Trials, dense: float) -> None:
         means = _by_generation(trials.generation, trials.values[:, 0])
         ax.plot(*means, color="C1", marker=".", label="mean of the generation's new genomes")
         ax.axhline(dense, color=GREY, linestyle="--", label="dense head, search protocol")
-        ax.set_ylabel(f"{trials.objectives[0].label}\nby the search protocol")
+        ax.set_ylabel(f"{literal(trials.objectives[0].label)}\nby the search protocol")
         below(ax, columns=1)
     else:
         ax.plot(ends, curve, color="C0", marker=".")
-        names = ", ".join(objective.name for objective in trials.objectives)
+        names = ", ".join(literal(objective.name) for objective in trials.objectives)
         ax.set_ylabel(f"hypervolume of the front\n({names})")
     ax.grid(alpha=0.3)
 

@@ -10,7 +10,7 @@ from rich.cells import cell_len, set_cell_size
 from evojax_prune.analysis.metrics import reliability, softmax
 from evojax_prune.core.outcome import Outcome
 from evojax_prune.report.examples import kept_units, scores
-from evojax_prune.report.figures import GREY, axes_of, below, literal, result_of
+from evojax_prune.report.figures import GREY, axes_of, below, in_legend, literal, result_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -52,7 +52,7 @@ def plot_recall(result: Result | Pruned, ax: Axes | None = None) -> Axes:
     lines = np.arange(len(order))
     ax.hlines(lines, dense[order], best[order], color=GREY, lw=1.5)
     ax.plot(dense[order], lines, "o", color=GREY, label="dense")
-    ax.plot(best[order], lines, "o", color="C0", label=result.best_name)
+    ax.plot(best[order], lines, "o", color="C0", label=in_legend(result.best_name))
     names = result.dataset.class_names
     ax.set_yticks(lines, [plain(names[i]) for i in order])
     ax.set_ylim(len(order) - 0.5, -0.5)
@@ -129,7 +129,7 @@ def plot_reliability(pruned: Pruned, ax: Axes | None = None) -> Axes:
         filled = bins.rows > 0
         size = 8 + 150 * bins.rows[filled] / bins.rows.sum()
         x, y = bins.confidence[filled], bins.accuracy[filled]
-        label = f"{name}, calibration error {bins.error:.3f}"
+        label = f"{in_legend(name)}, calibration error {bins.error:.3f}"
         ax.plot(x, y, color=colour, lw=1)
         ax.scatter(x, y, s=size, color=colour, label=label, clip_on=False, zorder=3)
     ax.set_xlim(0, 1.03)
@@ -176,7 +176,7 @@ def plot_scores(pruned: Pruned, group: int | None = None, ax: Axes | None = None
         ax.bar(left, size, width, start, align="edge", color=colour, alpha=alpha, label=name)
     ax.set_ylim(0, 1.05 * height.max() or 1)
     ax.set_xlabel(f"rank of the {unit_name(group)}")
-    ax.set_ylabel("sensitivity" if pruned.found.scores is None else pruned.found.how)
+    ax.set_ylabel("sensitivity" if pruned.found.scores is None else literal(pruned.found.how))
     below(ax)
     return ax
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import io
-import logging
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -18,7 +17,7 @@ import numpy as np
 import yaml
 
 from evojax_prune.core.compact_head import head_tensors, save_heads
-from evojax_prune.core.errors import UserError
+from evojax_prune.core.errors import UserError, plugin_error, show_traceback
 from evojax_prune.core.files import save_file, write_file
 from evojax_prune.core.head_card import BackboneCard, DataCard, HeadCard, HeadMetrics
 from evojax_prune.core.masks import kernel_masks
@@ -30,8 +29,6 @@ from evojax_prune.report.page import write_page
 from evojax_prune.report.pruned import Pruned
 from evojax_prune.report.result import HeadResult
 from evojax_prune.version import __version__
-
-log = logging.getLogger(__name__)
 
 Writer = Callable[[Path, Pruned], None]
 """Writes one file of a result to a path."""
@@ -61,9 +58,10 @@ def write_results(
             write(folder / name, pruned)
         except UserError as error:
             failed.append(f"{name}: {error}")
-        except Exception as error:  # a picture must not cost the user the result
-            log.debug("writing %s", name, exc_info=True)
-            failed.append(f"{name} could not be made ({type(error).__name__}: {error})")
+        except (Exception, SystemExit) as error:  # a picture must not cost the user the result
+            show_traceback(error)
+            why = plugin_error(error) or f"{type(error).__name__}: {error}"
+            failed.append(f"{name} could not be made ({why})")
     return failed
 
 
@@ -186,7 +184,7 @@ def _convergence(path: Path, pruned: Pruned) -> None:
     with figures.style():
         figure = figures.new_figure()
         if trials.generation is None:
-            title = f"{name}, {mode}: {found.name} on the {on}"
+            title = f"{name}, {mode}: {figures.literal(found.name)} on the {on}"
             figures.plot_convergence(pruned, figure.subplots()).set_title(title, size="medium")
         else:
             title = f"{name}, {mode}: search on the {on}"

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from evojax_prune import baselines
-from evojax_prune.core.errors import UserError
+from evojax_prune.core.errors import PluginError, UserError
 from evojax_prune.core.files import total_memory
 from evojax_prune.core.head import head_spec
 from evojax_prune.core.mode import MODES
@@ -77,6 +77,11 @@ class Run:
                 self.observer.note(f"note: {note}")
         session = Session(self.observer, self.store.journal, self.store.keep)
         found = self.method.load()(self.problem, self.options, session)
+        if not isinstance(found, Found):
+            raise PluginError(
+                f"--method {self.settings.get('method')} gives {type(found).__name__}, expected "
+                "Found: mend its plugin"
+            )
         slow = unfinished(self.problem, found, self.observer)
         rows = tuple(self._baselines(found))
         seconds = time.monotonic() - started

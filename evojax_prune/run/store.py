@@ -14,7 +14,7 @@ from typing import Protocol, Self
 
 import filelock
 
-from evojax_prune.core.errors import HostLostError, UserError
+from evojax_prune.core.errors import HostLostError, PluginError, UserError
 from evojax_prune.core.files import (
     make_folder,
     os_errors,
@@ -156,10 +156,15 @@ class PartialFolder:
         return self
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
-        """Let go of it. What is in it stays, to be continued, unless the input was at fault."""
+        """Let go of it. What is in it stays, to be continued, unless the input was at fault.
+
+        It does not stay after an error before which there was nothing to continue.
+        """
         self._lock.release()
-        at_fault = isinstance(error, UserError) and not isinstance(error, HostLostError)
-        if at_fault and self._made and not self._kept:
+        lost = isinstance(error, Exception) and not self.journal.exists()
+        stays = isinstance(error, HostLostError | PluginError)
+        at_fault = isinstance(error, UserError) and not stays
+        if (lost or at_fault) and self._made and not self._kept:
             remove_folder(self.path)
 
     def keep(self) -> None:

@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evojax_prune.core.errors import UserError, one_line
+from evojax_prune.core.errors import UserError, one_line, plugin_error, show_traceback
 from evojax_prune.core.options import suggestion
 from evojax_prune.methods.observer import Observer, Stage
 
@@ -283,10 +283,10 @@ class _Tracked(Observer):
     def start(self, name: str, run: TrackedRun) -> None:
         try:
             self._trackers[name] = TRACKERS[name](run)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
+            why = plugin_error(error) or f"{type(error).__name__}: {one_line(str(error))}"
             raise UserError(
-                f"--track {name} does not start ({type(error).__name__}: {one_line(str(error))}): "
-                "mend its settings, or leave it out"
+                f"--track {name} does not start ({why}): mend its settings, or leave it out"
             ) from error
 
     def stage(
@@ -312,15 +312,11 @@ class _Tracked(Observer):
         for name, tracker in list(self._trackers.items()):
             try:
                 what(tracker)
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 del self._trackers[name]
-                said = one_line(str(error))
-                log.warning(
-                    "%s fails (%s: %s), so the run goes on without it",
-                    name,
-                    type(error).__name__,
-                    said,
-                )
+                show_traceback(error)
+                why = plugin_error(error) or f"{type(error).__name__}: {one_line(str(error))}"
+                log.warning("%s fails (%s), so the run goes on without it", name, why)
 
 
 def result_figures(result: Result) -> dict[str, float]:

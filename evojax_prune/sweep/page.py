@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from evojax_prune.analysis import PairedTest
 from evojax_prune.core.files import save_file, write_file
-from evojax_prune.report.figures import literal, new_figure, save
+from evojax_prune.report.figures import in_legend, literal, new_figure, save
 from evojax_prune.run.store import MARK
 from evojax_prune.sweep.file import shown
 from evojax_prune.sweep.plan import Plan
@@ -185,7 +185,7 @@ def draw(path: Path, plan: Plan, rows: Sequence[Row]) -> None:
 def _panel(axes: Axes, plan: Plan, rows: Sequence[Row], colours: dict[str, str]) -> None:
     seen = set()
     for row in rows:
-        label = literal(", ".join(shown(row[name]) for name in plan.by[1:]) or "pruned")
+        label = in_legend(", ".join(shown(row[name]) for name in plan.by[1:]) or "pruned")
         colour = colours.setdefault(label, f"C{len(colours) % 10}")
         finalists = _finalists(plan, row)
         axes.plot(*zip(*finalists, strict=True), ".", color=colour, alpha=0.3, markersize=4)
@@ -205,7 +205,7 @@ def _panel(axes: Axes, plan: Plan, rows: Sequence[Row], colours: dict[str, str])
     axes.xaxis.set_minor_formatter("")
     axes.tick_params(labelsize="x-small")
     axes.grid(alpha=0.3)
-    title = ", ".join(plan.by[1:]) or None
+    title = literal(", ".join(plan.by[1:])) or None
     axes.legend(fontsize="x-small", title_fontsize="x-small", title=title, loc="lower right")
 
 

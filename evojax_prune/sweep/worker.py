@@ -20,7 +20,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Literal, TextIO
 
-from evojax_prune.core.errors import UserError
+from evojax_prune.core.errors import UserError, plugin_error
 from evojax_prune.core.files import make_folder, os_errors
 from evojax_prune.sweep.task import Task, data_key, tidy
 
@@ -122,9 +122,10 @@ def work(task: Task) -> Ended:
             status, sentence = "done", ""
         except UserError as error:
             sentence = str(error)
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # a plugin that leaves has no result either
             traceback.print_exc(file=log)
-            sentence = f"{type(error).__name__}: {error}; {task.log} has the traceback"
+            sentence = str(plugin_error(error) or f"{type(error).__name__}: {error}")
+            sentence += f"; {task.log} has the traceback"
         if sentence:
             print(sentence, file=log)
     return Ended(status, time.monotonic() - started, sentence)

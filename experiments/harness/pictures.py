@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from evojax_prune.analysis import Summary
+from evojax_prune.report.figures import in_legend, literal
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -60,13 +61,14 @@ def _panel(axes: Axes, groups: Bars) -> None:
         at = np.array([place for place, _ in some]) + (i - (len(names) - 1) / 2) * width
         means = np.array([summary.mean for _, summary in some])
         spread = np.nan_to_num([summary.sd for _, summary in some])
-        axes.bar(at, means, width, yerr=spread if spread.any() else None, label=name, capsize=2)
+        yerr = spread if spread.any() else None
+        axes.bar(at, means, width, yerr=yerr, label=in_legend(name), capsize=2)
         lows.append(np.nanmin(means - spread) if not np.isnan(means).all() else 0.0)
     axes.set_ylim(bottom=max(0.0, min(lows) - 0.05))
     crowded = sum(map(len, groups)) > 50
     axes.set_xticks(
         range(len(groups)),
-        list(groups),
+        [literal(group) for group in groups],
         rotation=25 if crowded else 0,
         ha="right" if crowded else "center",
     )
@@ -75,7 +77,7 @@ def _panel(axes: Axes, groups: Bars) -> None:
 def finish_axes(axes: Axes, ylabel: str, title: str, legend: bool = True) -> None:
     """Labels, grid, and a legend beside the axis, where it hides nothing."""
     axes.set_ylabel(ylabel)
-    axes.set_title(title, fontsize="medium")
+    axes.set_title(literal(title), fontsize="medium")
     axes.grid(alpha=0.3)
     axes.set_axisbelow(True)
     if legend and axes.get_legend_handles_labels()[0]:

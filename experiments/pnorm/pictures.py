@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.patches import Rectangle
 
+from evojax_prune.report.figures import literal
 from experiments.harness.pictures import new_figure, save
 from experiments.pnorm.networks import Network
 
@@ -91,7 +92,7 @@ def overlaps(network: Network, path: Path) -> None:
 def _title(network: Network) -> str:
     seeds = len(network.seeds)
     on_test = ", selected on test" if network.selected_on_test else ""
-    return f"{', '.join(network.labels)}; {seeds} seed{'s' * (seeds > 1)}{on_test}"
+    return f"{literal(', '.join(network.labels))}; {seeds} seed{'s' * (seeds > 1)}{on_test}"
 
 
 def _frame(column: int, row: int) -> Rectangle:

@@ -71,7 +71,13 @@ def load(dataset: str, options: LoadOptions | None = None) -> FeatureTable | Ima
             images, a groups pattern that does not match.
     """
     options = options or LoadOptions()
-    data = find_source(dataset).load(dataset, options)
+    source = find_source(dataset)
+    data = source.load(dataset, options)
+    if not isinstance(data, FeatureTable | ImageDataset):
+        raise UserError(
+            f"the source of {dataset} ({source.title}) gives {type(data).__name__}, expected a "
+            "FeatureTable or an ImageDataset: mend its plugin"
+        )
     check_class_names(data.classes, data.name)
     if isinstance(data, ImageDataset):
         for name, split in data.splits.items():
