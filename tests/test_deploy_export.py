@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import deploy_cases
@@ -24,13 +25,14 @@ from evojax_prune.core.compact_head import CompactHead, save_heads
 from evojax_prune.core.errors import UserError
 from evojax_prune.core.head_card import HeadCard
 from evojax_prune.core.scaling import Scale, Scaling
-from evojax_prune.deploy import costs, measure_costs, program_of
+from evojax_prune.deploy import Measured, costs, measure_costs, program_of
 from evojax_prune.deploy.export import to_stablehlo
-from evojax_prune.deploy.model_card import licence
+from evojax_prune.deploy.model_card import cost_table, licence
 from evojax_prune.deploy.program import head_program, shortened, whole_program
 from evojax_prune.features import backbones
 from evojax_prune.features.backbones import Extractor
 
+ROOT = Path(__file__).resolve().parent.parent
 LITE, SIZE = "efficientnet-lite0", 64
 
 needs_onnx = pytest.mark.skipif(
@@ -249,13 +251,32 @@ def test_a_card_says_what_the_model_is(tmp_path: Path, quick: None) -> None:
     for said in (
         "# pets: a pruned classifier",
         r"**Classes**: a\|b, c', d",
-        "Rows: 3 training,\n2 selection, 1 test.",
+        "Rows: 3 training, 2 selection, 1 test.",
         r"(`(\d+)_`)",
         "| pruned | 0.9000 | 0.8000 to 0.9500 | 7 |",
         "selected on the test split",
         "| dense head | 393 |",
     ):
         assert said in card
+
+
+def test_rows_that_train_and_select_are_one_number(tmp_path: Path, quick: None) -> None:
+    data = {"name": "pets", "version": "1", "digest": "0", "train": 3000, "selection": 0, "test": 1}
+    folder = deploy_cases.write_run(tmp_path / "run", 20, data=data)
+    assert main(["export", str(folder), "--format", "safetensors"]) == 0
+    card = (folder / "model.safetensors.md").read_text()
+    assert "Rows: 3,000 training and selection, 1 test." in card
+
+
+def test_latencies_are_plain_numbers() -> None:
+    table = cost_table([Measured("dense head", 1234, 5678, {1: 0.1234, 32: 1257.4, 64: 99.96})])
+    assert table.splitlines()[-1] == "| dense head | 1,234 | 6 | 0.123 | 1,257 | 100 |"
+
+
+def test_what_jax_export_needs_is_installed_with_the_package() -> None:
+    """JAX itself does not depend on it."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert "flatbuffers" in project["dependencies"]
 
 
 @pytest.mark.parametrize("name", backbones.available())

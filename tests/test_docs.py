@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import re
 import subprocess
@@ -10,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+import evojax_prune
 
 ROOT = Path(__file__).resolve().parent.parent
 EYES = ["sick/12_left.png", "sick/12_right.png", "well/control.png"]
@@ -29,6 +32,15 @@ def test_the_site_builds(tmp_path: Path) -> None:
     api = (tmp_path / "api" / "index.html").read_text(encoding="utf-8")
     assert ":func:" not in api
     assert "fit_population" in api
+
+
+def test_every_public_name_is_on_the_page_of_the_api() -> None:
+    text = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"heading: evojax_prune\.(\w+)$", text, re.MULTILINE))
+    assert named == set(evojax_prune.__all__) - {"__version__"}
+    for path in re.findall(r"^::: ([\w.]+)$", text, re.MULTILINE):
+        module, _, name = path.rpartition(".")
+        assert getattr(importlib.import_module(module), name).__doc__, path
 
 
 def test_the_patterns_of_the_first_steps_name_groups() -> None:

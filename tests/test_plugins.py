@@ -16,6 +16,7 @@ import numpy as np
 import optax
 import pytest
 from engine_cases import make_splits
+from PIL import Image
 
 from evojax_prune.cli import main as command
 from evojax_prune.cli.plugins import load_plugins
@@ -122,11 +123,19 @@ def test_a_source(tmp_path: Path, table: Path) -> None:
     assert result.dataset.features == 12
 
 
-def test_a_backbone(tmp_path: Path) -> None:
+def test_a_backbone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = plugin(tmp_path, "fields", EXAMPLES["A backbone"])
     result = run(tmp_path, file, "--dataset", "digits", "--backbone", "fields", *QUICK)
     assert result.dataset.features == 27
     assert "fields" in result.dataset.source
+
+    Image.new("RGB", (60, 40), "red").save(tmp_path / "red.png")
+    BACKBONES.pop("fields")  # as in a new process
+    words = ["predict", str(tmp_path / "run"), str(tmp_path / "red.png")]
+    assert command.main(words) == 2
+    assert "which a plugin brought: give its file with --plugin" in capsys.readouterr().err
+    assert command.main([*words, "--plugin", str(file)]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 2
 
 
 def test_a_writer(tmp_path: Path, table: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import builtins
 import dataclasses
 import re
 import stat
@@ -40,11 +42,28 @@ def test_the_recipe_for_numpy_gives_the_reported_accuracy(
     assert command.main(args) == 0
     capsys.readouterr()
     (recipe,) = re.findall(r"```python\n([^`]*safe_open[^`]*)```", README)
-    names: dict[str, Any] = {"features": x_test}
+    np.save(tmp_path / "features.npy", x_test)
+    names: dict[str, Any] = {}
+    recipe = recipe.replace("features.npy", str(tmp_path / "features.npy"))
     exec(recipe.replace("runs/demo", str(output)), names)
     result = Result.model_validate_json((output / "result.json").read_text())
     assert np.mean(names["x"].argmax(1) == y_test) == result.best.test_accuracy
     assert capsys.readouterr().out.startswith("['")
+
+
+def test_every_python_block_imports_what_it_uses() -> None:
+    """A block that is typed alone fails only where it says that another one went before."""
+    later = "from evojax_prune.sklearn import FeatureMask, HeadPruner"
+    for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL):
+        if block.startswith(later):
+            continue
+        tree = ast.parse(block)
+        names = [node for node in ast.walk(tree) if isinstance(node, ast.Name)]
+        known = {node.id for node in names if isinstance(node.ctx, ast.Store)} | set(dir(builtins))
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                known |= {(alias.asname or alias.name).split(".")[0] for alias in node.names}
+        assert {node.id for node in names} <= known
 
 
 @pytest.mark.slow

@@ -16,10 +16,12 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from rich.console import Console
 
 import evojax_prune
 from evojax_prune.baselines import BaselineRow
 from evojax_prune.cli import main as command
+from evojax_prune.cli.main import TABLE_WIDTH
 from evojax_prune.core.errors import UserError
 from evojax_prune.core.forward import affine, layers_of
 from evojax_prune.core.head import head_spec, init_params
@@ -556,3 +558,16 @@ def test_sizes_are_those_of_the_dense_head() -> None:
     assert result.best.active_units < units
     assert cells[0] == f"{units:,} (100%)"
     assert shown in cells
+
+
+def test_no_column_of_other_ways_is_cut_at_the_width_of_a_file() -> None:
+    result = make_pruned(make_problem(), compare=True).result
+    long = result.baselines[0].model_copy(
+        update={"name": "logistic regression, the found features"}
+    )
+    table = summary.baselines_table(result.model_copy(update={"baselines": [long]}))
+    console = Console(width=TABLE_WIDTH, file=io.StringIO())
+    console.print(table)
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert long.name in text
+    assert "…" not in text

@@ -13,6 +13,7 @@ from typing import Annotated, TextIO, TypeVar
 import tyro
 
 from evojax_prune.cli.flags import parsed_words
+from evojax_prune.cli.plugins import load_plugins
 from evojax_prune.cli.streams import as_written_to_a_file
 from evojax_prune.cli.sweep import sweep
 from evojax_prune.core.errors import UserError, shortened
@@ -22,6 +23,10 @@ from evojax_prune.core.options import suggestion
 _Weights = Annotated[
     Path | None,
     tyro.conf.arg(metavar="FILE", help="the backbone's weights, if the run had weights of its own"),
+]
+_Plugin = Annotated[
+    tuple[str, ...],
+    tyro.conf.arg(metavar="FILE.py ...", help="Python files to import first, as in the run"),
 ]
 
 
@@ -42,6 +47,7 @@ class Predict:
         tyro.conf.arg(metavar="FILE.csv", help="file for the table; standard output if not given"),
     ] = None
     backbone_weights: _Weights = None
+    plugin: _Plugin = ()
 
 
 @dataclasses.dataclass
@@ -63,6 +69,7 @@ class Export:
         bool, tyro.conf.arg(help="take images instead of features; the backbone is shortened")
     ] = False
     backbone_weights: _Weights = None
+    plugin: _Plugin = ()
 
 
 T = TypeVar("T", Predict, Export)
@@ -77,6 +84,7 @@ def predict(words: Sequence[str]) -> int:
 
     asked = _checked(parsed_words(Predict, words, "predict"))
     files = listed(asked.inputs)
+    load_plugins(asked.plugin, {})
     classifier = load(asked.run, backbone_weights=asked.backbone_weights)
     counts: Counter[str] = Counter()
     table = prediction_table(classifier, files, counts)
@@ -103,6 +111,7 @@ def export(words: Sequence[str]) -> int:
     from evojax_prune.deploy.model_card import bought, cost_table
 
     asked = _checked(parsed_words(Export, words, "export"))
+    load_plugins(asked.plugin, {})
     file, program, costs = export(
         asked.run,
         asked.format,
@@ -125,7 +134,7 @@ def _checked(asked: T) -> T:
         value, called = getattr(asked, field.name), field.name.replace("_", "-")
         if isinstance(value, Path):
             setattr(asked, field.name, checked_path(value, called))
-        elif isinstance(value, tuple):
+        elif isinstance(value, tuple) and field.name != "plugin":  # load_plugins checks its own
             setattr(asked, field.name, tuple(checked_path(path, called) for path in value))
     return asked
 

@@ -143,6 +143,11 @@ class Classifier:
         from evojax_prune.features.extract import backbone_card
 
         mine = self._backbone_card()
+        if mine.name not in backbones.available():
+            raise UserError(
+                f"this head reads features of the backbone {mine.name!r}, which a plugin brought: "
+                "give its file with --plugin, or import it before evojax_prune.load"
+            )
         here = backbone_card(mine.name, self._weights, mine.image_size)
         _check_weights(mine, here.weights, "those here are")
         if mine.preprocessing != here.preprocessing:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from evojax_prune.core.head_card import HeadCard
+from evojax_prune.core.head_card import DataCard, HeadCard
 from evojax_prune.deploy.costs import DENSE, PRUNED, SHORTENED, WHOLE, Measured, device
 from evojax_prune.deploy.program import ExportedProgram
 
@@ -46,8 +46,7 @@ A head on {source}, pruned by evojax_prune {card.written_by} (mode `{card.mode}`
 
 ## Data
 
-{title}, version `{version}`, digest `{data.digest}`. Rows: {data.train:,} training,
-{data.selection:,} selection, {data.test:,} test. {groups}
+{title}, version `{version}`, digest `{data.digest}`. {rows} {groups}
 
 ## Metrics
 
@@ -79,13 +78,13 @@ _CALLS = {
 session = onnxruntime.InferenceSession("{file}")
 (probabilities,) = session.run(None, {{"{input}": {example}}})""",
     "stablehlo": """import zipfile
-import jax.export, numpy as np
+import jax.export, numpy as np  # jax.export reads with the package flatbuffers
 
 program = jax.export.deserialize(bytearray(zipfile.ZipFile("{file}").read("program.bin")))
 probabilities = program.call({example})""",
     "safetensors": """from safetensors.numpy import load_file
 
-tensors = load_file("{file}")  # evojax_prune.core.compact_head says what to do""",
+tensors = load_file("{file}")  # names and use: see evojax_prune's README, head.safetensors""",
 }
 
 
@@ -114,6 +113,7 @@ def model_card(
         outputs=len(card.classes),
         classes=_classes(card),
         call=_call(format, file, program),
+        rows=_rows(card.data),
         groups=_groups(card),
         metrics=_metrics(card),
         selected_on_test=_SELECTED_ON_TEST if card.selected_on_test else "",
@@ -132,7 +132,7 @@ def cost_table(costs: Sequence[Measured]) -> str:
             cost.name,
             f"{cost.parameters:,}",
             f"{cost.bytes / 1e3:,.0f}",
-            *(f"{cost.milliseconds[batch]:.3g}" for batch in batches),
+            *(_figure(cost.milliseconds[batch]) for batch in batches),
         ]
         for cost in costs
     ]
@@ -194,6 +194,11 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
+def _figure(value: float) -> str:
+    """Three digits, or all of those before the point."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
 def _share(part: float, whole: float) -> str:
     share = 100 * part / whole
     return f"{share:.0f}%" if share >= 10 else f"{share:.2g}%"
@@ -224,6 +229,13 @@ def _call(format: str, file: str, program: ExportedProgram) -> str:
     shape = ", ".join(map(str, (1, *program.shape)))
     example = f"np.zeros(({shape}), np.{program.dtype})"
     return _CALLS[format].format(file=file, input=program.input_name, example=example)
+
+
+def _rows(data: DataCard) -> str:
+    """How many rows each split has; heads that are selected on fresh splits share theirs."""
+    if not data.selection:
+        return f"Rows: {data.train:,} training and selection, {data.test:,} test."
+    return f"Rows: {data.train:,} training, {data.selection:,} selection, {data.test:,} test."
 
 
 def _groups(card: HeadCard) -> str:

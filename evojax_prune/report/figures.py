@@ -170,6 +170,7 @@ def plot_front(result: Result | Pruned, ax: Axes | None = None) -> Axes:
     for which in ("major", "minor"):
         axis_format = getattr(ax.xaxis, f"set_{which}_formatter")
         axis_format(lambda size, _: f"{size:,.0f}" if f"{size:.0e}"[0] in digits else "")
+    ax.tick_params(axis="x", which="minor", pad=5)  # labels at the height of the major ones
     ax.set_xlabel(f"active {counted_as(result.config['mode'])}")
     ax.set_ylabel(f"accuracy{f', {SELECTED_ON_TEST}' * result.selected_on_test}")
     # The names of other ways are long: two columns of them would leave a narrow figure no room.

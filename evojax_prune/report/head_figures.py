@@ -97,7 +97,7 @@ def plot_confusion(result: Result | Pruned, head: str = "best", ax: Axes | None 
         ax.set_xticks([])
         ax.set_yticks([])
     else:
-        ax.tick_params(axis="x", rotation=90)
+        ax.tick_params(axis="x", rotation=90 if max(map(cell_len, names)) > 2 else 0)
         ax.tick_params(labelsize=10 if len(names) <= COUNTED_CLASSES else 6)
     if len(names) <= COUNTED_CLASSES:
         for (row, column), count in np.ndenumerate(counts):

@@ -193,7 +193,7 @@ def _confusion_matrices(pruned: Pruned) -> Iterator[Picture]:
 def _recall_picture(result: Result) -> Picture:
     classes = result.dataset.classes
     shown = min(classes, head_figures.MOST_CLASSES)
-    says = "Share of each class's test rows that is classified rightly."
+    says = "Share of each class's test rows that is classified correctly."
     if shown < classes:
         says += f" Of {classes} classes the {shown} with the lowest recall; the table has all."
     return _picture(
@@ -354,7 +354,7 @@ def _search(result: Result) -> dict[str, str]:
         "epochs": f"{search.member_epochs:,}",
         "time": f"{search.wall_seconds:,.0f} s of {result.wall_seconds:,.0f} s in all",
         "device": search.device,
-        "engine": search.engine,
+        "engine": ", ".join(f"{path} ({heads:,} heads)" for path, heads in search.paths.items()),
     }
 
 

@@ -104,7 +104,7 @@ def baselines_table(result: Result) -> Table:
     lines.add_column("method", no_wrap=True)
     own = ("selection", "test accuracy", "active at best", "selection", "test accuracy")
     for name in (*own, "parameters"):
-        lines.add_column(name, justify="right", no_wrap=True)
+        lines.add_column(name, justify="right", min_width=max(map(len, name.split())))
     rows = {(row.name, row.at): row for row in result.baselines}
     for name in dict.fromkeys(row.name for row in result.baselines):
         same = rows.get((name, "same"))

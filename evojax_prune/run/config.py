@@ -236,7 +236,14 @@ class RunConfig(
     DataOptions,
     SourceOptions,
 ):
-    """Everything that decides a run."""
+    """Everything that decides a run.
+
+    Its fields are the flags of ``python -m evojax_prune --help``, with underscores for dashes:
+    ``RunConfig(dataset="digits", size=32, final_protocol={"epochs": 60})``.
+
+    Raises:
+        ValidationError: unknown fields or impossible values.
+    """
 
     @model_validator(mode="before")
     @classmethod
