@@ -125,7 +125,7 @@ def compared(path: Path, seed: int) -> tables.Row:
     few = options.model_copy(update={"evaluations": options.evaluations // ISLANDS})
     islands = [
         dataclasses.replace(
-            problem, training=dataclasses.replace(problem.training, seed=seed + 1000 * (i + 1))
+            problem, training=problem.training.model_copy(update={"seed": seed + 1000 * (i + 1)})
         )
         for i in range(ISLANDS)
     ]
