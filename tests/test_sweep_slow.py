@@ -174,7 +174,7 @@ def test_the_script_of_a_job_array(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 class Watching(Observer):
-    """Kills a node of a cluster when some runs are finished."""
+    """Kills a node of a cluster when some runs are finished, and both nodes are at work."""
 
     def __init__(self, plan: Plan, kill: Callable[[], None]):
         self.killed = threading.Event()
@@ -182,6 +182,8 @@ class Watching(Observer):
 
     def _watch(self, plan: Plan, kill: Callable[[], None]) -> None:
         wait_until(lambda: sum(task.finished for task in plan.tasks) >= 6)
+        runs = plan.tasks[0].folder.parent
+        wait_until(lambda: len(list(runs.glob("*.partial/**/journal.jsonl"))) == 2)
         kill()
         self.killed.set()
 
@@ -197,7 +199,8 @@ def test_a_ray_cluster_of_two_nodes_of_which_one_is_killed(
     from evojax_prune.sweep.on_ray import RayExecutor
 
     monkeypatch.setenv("PYTHONPATH", f"{REPOSITORY}:{REPOSITORY / 'tests'}")
-    file = sweep_file(tmp_path, f"grid: {{seed: {list(range(24))}}}\n")
+    # Long enough to be seen at work.
+    file = sweep_file(tmp_path, f"grid: {{seed: {list(range(24))}, evaluations: [400]}}\n")
     plan = make_plan(load_sweep(file), tmp_path / "out", "small")
     cluster: Any = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
     nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
