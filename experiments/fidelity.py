@@ -47,7 +47,7 @@ from evojax_prune.search import run_search
 from experiments.harness import tables
 from experiments.harness.command import finish
 from experiments.harness.sweeps import once
-from experiments.honest import pooled, problem_of, rankings_of, test_accuracy
+from experiments.honest import pooled, problem_of, rankings_of, starts_of, test_accuracy
 
 HOME = Path("runs/experiments/fidelity")
 SHARE, GENOMES, ISLANDS, MASKS = 0.025, 20_000, 3, 60
@@ -101,9 +101,7 @@ def compared(path: Path, seed: int) -> tables.Row:
     problem, config = problem_of(table, seed)
     size = round(SHARE * problem.genome_length)
     options = RunConfig.model_validate(config.model_dump() | {"size": size})
-    scores = rankings_of(problem)
-    names = [name for name in guides.QUICK if name in scores]
-    starts = guides.Rankings(tuple(names), np.stack([quantiles(scores[name]) for name in names]))
+    starts = starts_of(rankings_of(problem))
 
     def found(problem: Problem, options: RunConfig, starts: guides.Rankings) -> np.ndarray:
         result = search(problem, options, Evaluator(problem, options), starts)

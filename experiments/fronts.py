@@ -29,7 +29,6 @@ from typing import Any
 import numpy as np
 
 from evojax_prune.analysis import paired_tests
-from evojax_prune.core.ranking import quantiles
 from evojax_prune.methods import guides
 from evojax_prune.methods.evaluator import Evaluator
 from evojax_prune.methods.problem import Problem
@@ -39,7 +38,7 @@ from evojax_prune.search.selection import hypervolume, nondominated
 from experiments.harness import tables
 from experiments.harness.command import finish
 from experiments.harness.sweeps import once
-from experiments.honest import pooled, problem_of, rankings_of, test_accuracy
+from experiments.honest import pooled, problem_of, rankings_of, starts_of, test_accuracy
 
 HOME = Path("runs/experiments/fronts")
 EVALUATIONS, HEADS, LOOKS, LEAST = 3000, 16, 3, 4
@@ -90,9 +89,7 @@ def compared(path: Path, seed: int) -> tables.Row:
     problem, config = problem_of(
         table, seed, objectives=["cross-entropy", "size"], population=60, evaluations=EVALUATIONS
     )
-    scores = rankings_of(problem)
-    names = tuple(name for name in guides.QUICK if name in scores)
-    starts = guides.Rankings(names, np.stack([quantiles(scores[name]) for name in names]))
+    starts = starts_of(rankings_of(problem))
     alone: dict[str, Any] = {"objectives": ("cross-entropy",), "strategy": "generational"}
     alone |= {"crossover": "sized", "mutation": "swap"}
     row: tables.Row = {

@@ -130,15 +130,19 @@ def rankings_of(problem: Problem) -> dict[str, np.ndarray]:
     }
 
 
+def starts_of(scores: dict[str, np.ndarray]) -> guides.Rankings:
+    """Those of the rankings that the main command's search starts from."""
+    names = tuple(name for name in guides.QUICK if name in scores)
+    return guides.Rankings(names, np.stack([quantiles(scores[name]) for name in names]))
+
+
 def evolved(
     problem: Problem, config: RunConfig, scores: dict[str, np.ndarray], size: int, whole: Problem
 ) -> dict[str, Any]:
     """The search at one size; what the main command would give back, trained on ``whole``."""
     began = time.monotonic()
-    names = [name for name in guides.QUICK if name in scores]
-    ranked = guides.Rankings(tuple(names), np.stack([quantiles(scores[name]) for name in names]))
     options = RunConfig.model_validate(config.model_dump() | {"size": size})
-    starts = ranked if options.init == "rankings" else None
+    starts = starts_of(scores) if options.init == "rankings" else None
     result = search(problem, options, Evaluator(problem, options), starts)
     heads = problem.refit(finalists(problem, result, options))
     taken, seen = best_outcome(heads), set(result.hashes)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 
 import numpy as np
 
 from evojax_prune.core.outcome import Outcome
 from evojax_prune.core.protocol import Protocol
+from evojax_prune.core.ranking import standard_error
 from evojax_prune.methods.found import Found
 from evojax_prune.methods.observer import Observer
 from evojax_prune.methods.problem import Problem
@@ -20,7 +20,8 @@ GAIN = 0.01
 """Selection accuracy that a head may gain in the second half of its training."""
 
 ERRORS = 2.0
-"""Standard errors of that gain above which it counts."""
+"""Standard errors of an accuracy above which the gain counts. A difference of two accuracies on the
+same rows has about the error of one of them: they are correlated by a half or so."""
 
 
 def unfinished(problem: Problem, found: Found, observer: Observer) -> frozenset[str]:
@@ -47,7 +48,7 @@ def unfinished(problem: Problem, found: Found, observer: Observer) -> frozenset[
         name
         for (name, head), gain in zip(heads.items(), gains, strict=True)
         if any(_lags(head, other) for other in heads.values())
-        or gain > max(GAIN, ERRORS * _error(head.selection, problem.judging_rows))
+        or gain > max(GAIN, ERRORS * standard_error(head.selection, problem.judging_rows))
     )
 
 
@@ -73,8 +74,3 @@ def _gains(problem: Problem, heads: list[Outcome], observer: Observer) -> np.nda
 def _lags(head: Outcome, other: Outcome) -> bool:
     contains = bool((head.genome >= other.genome).all())
     return contains and head.loss > other.loss + LAG
-
-
-def _error(accuracy: float, rows: int) -> float:
-    """Standard error of a difference of accuracies on the same rows, correlated by a half."""
-    return math.sqrt(max(accuracy * (1 - accuracy), 0.0) / rows) if rows else 0.0

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
+from typing import Any
 
 import numpy as np
 
@@ -77,7 +79,11 @@ class Evaluator:
         """All that the values of genomes are made of."""
         problem = self.problem
         occasions = range(0) if occasion is None else range(occasion, occasion + 1)
-        outside = [hashlib.blake2b(x.tobytes()).hexdigest() for x in problem.outside or ()]
-        measures = [dataclasses.asdict(m.objective) for m in self._measures]
-        told = measures, self._penalty, outside, genomes.shape, digests(pack(genomes))
+        told = *self._measured, genomes.shape, digests(pack(genomes))
         return training_key(problem, problem.training.search_protocol, occasions, *told)
+
+    @functools.cached_property
+    def _measured(self) -> tuple[Any, ...]:
+        """What is measured, and on which data besides the splits."""
+        outside = [hashlib.blake2b(x.tobytes()).hexdigest() for x in self.problem.outside or ()]
+        return [dataclasses.asdict(m.objective) for m in self._measures], self._penalty, outside
