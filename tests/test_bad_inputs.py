@@ -199,7 +199,7 @@ WORDS: dict[str, str] = {
     T + "--plugin {here}": "there is no file of that name",
     T + "--plugin {here}/pipe": "there is no file of that name",
     T + "--plugin {here}/exits.py": "cannot be imported (SystemExit: 3): mend it",
-    T + "--plugin {here}/escapes.py": "cannot be imported (GeneratorExit: ): mend it",
+    T + "--plugin {here}/escapes.py": "cannot be imported (GeneratorExit): mend it",
     T + "--plugin {here}/loop": "there is no file of that name",
     f"--dataset digits --backbone-weights {NUL}": "backbone_weights is a\\x00b: a path cannot",
     f"--dataset digits --data-dir {LONG}": "data_dir is aaa",
@@ -818,7 +818,7 @@ def test_a_writer_that_fails_holds_back_none_of_the_others(
     assert command.main(["--dataset", str(file), "--output", str(output), *DENSE]) == 2
     last = capsys.readouterr().err.splitlines()[-1]
     assert last.startswith(f"error: the results are in {output}, but not all of them: ")
-    assert "convergence.png could not be made (RuntimeError: no\\nfont)" in last
+    assert "convergence.png could not be made (RuntimeError: no font)" in last
     names = {file.name for file in output.iterdir()}
     assert names == {*writers.ESSENTIAL, *writers.WRITERS} - {"convergence.png"}
     monkeypatch.undo()

@@ -16,7 +16,7 @@ from evojax_prune.core.pruning import decode
 from evojax_prune.core.splits import FeatureSplits, Split
 from evojax_prune.engine import cost, fit_population, native, run_queue
 from evojax_prune.engine.compilation import compiled_so_far
-from evojax_prune.engine.xla import path, side_by_side
+from evojax_prune.engine.xla import lanes, path, side_by_side
 
 SPLITS = make_splits()
 PROTOCOL = Protocol(epochs=12, learning_rate=1e-2, patience=2, min_delta=0.02)
@@ -79,32 +79,47 @@ def test_native_members_alone_have_the_very_numbers_they_have_in_company(engine)
             assert alone.cross_entropy[name][0] == together.cross_entropy[name][m]
 
 
-def test_members_stop_each_for_itself():
-    fits = fit_population(MASKS, SPLITS, PROTOCOL, head=HEAD, **way("xla dual side-by-side"))
-    single = [
-        fit_population(MASKS[[m]], SPLITS, PROTOCOL, head=HEAD, **way("xla dual")).epochs[0]
-        for m in range(len(MASKS))
-    ]
-    assert fits.epochs.tolist() == single
-    assert len(set(single)) > 1, "the case must have members that stop at different epochs"
-
-
 def test_eight_devices_equal_one(monkeypatch):
     assert jax.device_count() == 8
     masks = MASKS[np.arange(10) % 4]
     many = fit_population(masks, SPLITS, PROTOCOL, head=HEAD, **way("xla dual side-by-side"))
-    first = jax.local_devices()[:1]
-    monkeypatch.setattr(jax, "local_devices", lambda: first)
+    one_device(monkeypatch)
     one = fit_population(masks, SPLITS, PROTOCOL, head=HEAD, **way("xla dual side-by-side"))
     same_fits(many, one)
+
+
+def one_device(monkeypatch):
+    first = jax.local_devices()[:1]
+    monkeypatch.setattr(jax, "local_devices", lambda: first)
+
+
+def test_members_stop_each_for_itself_and_leave_the_program(monkeypatch):
+    monkeypatch.setattr(side_by_side, "EPOCHS_PER_CALL", 3)
+    monkeypatch.setattr(side_by_side, "SHRINK", 2)
+    one_device(monkeypatch)
+    left, keep = [], lanes._Run.keep
+
+    def watched(run, now, live, size):
+        left.append(len(now.slots) - size)
+        return keep(run, now, live, size)
+
+    monkeypatch.setattr(lanes._Run, "keep", watched)
+    call = {"head": HEAD, "return_params": True}
+    fits = fit_population(MASKS, SPLITS, PROTOCOL, **call, **way("xla dual side-by-side"))
+    alone = fit_population(MASKS, SPLITS, PROTOCOL, **call, **way("xla dual workers"))
+    assert left, "the case must have members that are done long before the others"
+    assert min(left) > 0
+    assert len(set(fits.epochs.tolist())) > 1
+    same_fits(fits, alone)
+    for mine, theirs in zip(fits.params, alone.params, strict=True):
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), mine, theirs)
 
 
 @pytest.mark.slow
 def test_member_batch_and_repacking_change_nothing(monkeypatch):
     monkeypatch.setattr(side_by_side, "EPOCHS_PER_CALL", 2)
     monkeypatch.setattr(side_by_side, "SHRINK", 2)
-    first = jax.local_devices()[:1]
-    monkeypatch.setattr(jax, "local_devices", lambda: first)
+    one_device(monkeypatch)
     whole = fit_population(MASKS, SPLITS, PROTOCOL, head=HEAD, **way("xla primal side-by-side"))
     parts = fit_population(
         MASKS, SPLITS, PROTOCOL, head=HEAD, **way("xla primal side-by-side"), member_batch=3

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from evojax_prune.cli import commands, distributed, flags
 from evojax_prune.cli.plugins import plugin_errors
 from evojax_prune.cli.signals import AGAIN, Stopped, exit_status, stoppable
-from evojax_prune.core.errors import HostLostError, UserError, one_line, show_traceback
+from evojax_prune.core.errors import HostLostError, UserError, one_line, said_of, show_traceback
 from evojax_prune.run.config import RunConfig
 from evojax_prune.run.store import SETTINGS, PartialFolder
 
@@ -67,7 +67,7 @@ def main(args: Sequence[str] | None = None) -> int:
     except RuntimeError as error:
         if "Unable to initialize backend" not in str(error):
             raise
-        print(f"error: JAX does not start: {one_line(str(error))}", file=sys.stderr)
+        print(f"error: JAX does not start: {said_of(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as stopped:
         advice = getattr(stopped, "advice", AGAIN)

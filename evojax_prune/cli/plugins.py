@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from evojax_prune.core.errors import PLUGINS, UserError, plugin_error
+from evojax_prune.core.errors import PLUGINS, UserError, described, plugin_error, said_of
 from evojax_prune.core.files import checked_path
 
 REGISTRIES = {
@@ -67,9 +67,8 @@ def _load(file: Path) -> None:
         raise
     except BaseException as error:  # SystemExit, too
         del sys.modules[spec.name]
-        said = " ".join(str(error).split())
         raise UserError(
-            f"the plugin {file} cannot be imported ({type(error).__name__}: {said}): mend it"
+            f"the plugin {file} cannot be imported ({described(error)}): mend it"
         ) from error
     new = {key: value for key, value in _registered().items() if before.get(key) is not value}
     _check_registered(file, new)
@@ -102,7 +101,7 @@ def _check_registered(file: Path, new: dict[tuple[str, Any], Any]) -> None:
             except AttributeError as error:
                 raise UserError(
                     f"the plugin {file} registers {name!r} in {registry}, which cannot be used "
-                    f"({error}): see docs/extending.md for what goes there"
+                    f"({said_of(error)}): see docs/extending.md for what goes there"
                 ) from None
         if not isinstance(name, str):
             raise UserError(

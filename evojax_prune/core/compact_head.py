@@ -41,7 +41,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from evojax_prune.core.compaction import active_parts, compact
-from evojax_prune.core.errors import UserError
+from evojax_prune.core.errors import UserError, said_of, shortened
 from evojax_prune.core.files import check_readable
 from evojax_prune.core.forward import Layer, forward
 from evojax_prune.core.head import Params
@@ -180,7 +180,7 @@ def _card(metadata: object) -> HeadCard:
 def _reason(error: Exception) -> str:
     """The first line of an error, and for pydantic the first field at fault."""
     lines = [line.strip() for line in str(error).splitlines()]
-    return ": ".join(lines[1:3]) if len(lines) > 2 else "".join(lines[:1]) or type(error).__name__
+    return shortened(": ".join(lines[1:3]), 300) if len(lines) > 2 else said_of(error)
 
 
 def _head(tensors: dict[str, np.ndarray], prefix: str, card: HeadCard) -> CompactHead:

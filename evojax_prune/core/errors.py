@@ -40,10 +40,9 @@ def plugin_error(error: BaseException) -> PluginError | None:
     for frame, line in reversed(list(traceback.walk_tb(error.__traceback__))):
         plugin = PLUGINS.get(frame.f_code.co_filename)
         if plugin is not None:
-            said = shortened(one_line(" ".join(str(error).split())), 300)
             return PluginError(
-                f"the plugin {plugin} failed in line {line} ({type(error).__name__}: {said}): mend "
-                f"it; {TRACEBACK}=1 shows the whole traceback"
+                f"the plugin {plugin} failed in line {line} ({described(error)}): "
+                f"mend it; {TRACEBACK}=1 shows the whole traceback"
             )
     return None
 
@@ -51,6 +50,18 @@ def plugin_error(error: BaseException) -> PluginError | None:
 def one_line(text: str) -> str:
     """Text as one line without control characters, which names of files may hold."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def said_of(error: BaseException) -> str:
+    """What an exception of a library says, in one line; of a long one the beginning."""
+    said = one_line(" ".join(str(error).split()))
+    return shortened(said, 300) if said else type(error).__name__
+
+
+def described(error: BaseException) -> str:
+    """The same after the name of its type, which unexpected ones are told by."""
+    said = said_of(error)
+    return said if said == type(error).__name__ else f"{type(error).__name__}: {said}"
 
 
 def shortened(text: str, most: int = 80) -> str:

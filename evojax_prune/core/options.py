@@ -116,7 +116,7 @@ def assignments(value: Any, info: ValidationInfo) -> Any:
         return value
     pairs = [str(part).partition("=") for part in value]
     if not all(name and equals for name, equals, _ in pairs):
-        given = " ".join(map(str, value))
+        given = shortened(" ".join(map(str, value)))
         raise ValueError(f"{info.field_name} is {given}, expected NAME=VALUE ...")
     return {name: number for name, _, number in pairs}
 
@@ -147,22 +147,30 @@ _EXPECTED = {
     "too_long": "at most {max_length} numbers",
 }
 
+MOST = 10
+"""Most impossible values that are told of one by one."""
+
 
 def sentences(error: ValidationError, known: Collection[str]) -> list[str]:
-    """What pydantic complains of, one sentence per impossible value.
+    """What pydantic complains of, one sentence per impossible value, and how many are not told.
 
     Args:
         error: of the values of some options.
         known: names of all options, of which one may be meant by an unknown name.
     """
-    said: dict[str, str] = {}  # of several complaints about one value the first
+    first: dict[str, dict[str, Any]] = {}  # of several complaints about one value
     for number, e in enumerate(error.errors()):
-        said.setdefault(_place(e["loc"]) or str(number), _sentence(dict(e), known))
-    return list(said.values())
+        first.setdefault(_place(e["loc"]) or str(number), dict(e))
+    unknown = [name for name, e in first.items() if e["type"] == "extra_forbidden"]
+    told = [_sentence(e, known) for name, e in first.items() if name not in unknown[1:]][:MOST]
+    if unknown[1:]:  # the names that there are once
+        told.append(f"unknown settings {shortened(', '.join(unknown[1:]), 300)}")
+    left = len(first) - len(unknown[1:]) - MOST
+    return told if left <= 0 else [*told, f"and {left} more like these"]
 
 
 def _place(loc: tuple[int | str, ...]) -> str:
-    return ".".join(str(part) for part in loc if not isinstance(part, int))
+    return shortened(".".join(str(part) for part in loc if not isinstance(part, int)))
 
 
 def _sentence(error: dict[str, Any], known: Collection[str]) -> str:

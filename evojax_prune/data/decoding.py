@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
+from evojax_prune.core.errors import said_of
 from evojax_prune.data.files import open_file
 
 DECODING = "1"
@@ -87,8 +88,7 @@ def _reason(error: Exception) -> str:
         return f"it has more than {MAX_PIXELS / 1e6:.0f} million pixels, save it smaller"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    lines = str(error).splitlines()
-    return lines[0] if lines else type(error).__name__
+    return said_of(error)
 
 
 def _turn_upright(image: Image.Image) -> None:

@@ -210,7 +210,15 @@ class Classifier:
         if not np.isfinite(x).all():
             row = int(np.argmin(np.isfinite(x).all(1)))
             raise UserError(f"row {row} of the features holds NaN or infinity: compute it again")
-        return mean_probabilities(self.heads, x).astype(np.float32)
+        with np.errstate(over="ignore", invalid="ignore"):
+            probabilities = mean_probabilities(self.heads, x).astype(np.float32)
+        if not np.isfinite(probabilities).all():
+            row = int(np.argmin(np.isfinite(probabilities).all(1)))
+            raise UserError(
+                f"row {row} of the features is too large for this head, whose outputs overflow: "
+                "give features of the scale that it was made with"
+            )
+        return probabilities
 
 
 def load(run: str | Path, *, backbone_weights: str | Path | None = None) -> Classifier:

@@ -21,7 +21,7 @@ from typing import Any, NoReturn, TypeVar
 
 import jax
 
-from evojax_prune.core.errors import HostLostError, UserError
+from evojax_prune.core.errors import HostLostError, UserError, said_of
 from evojax_prune.core.splits import FeatureSplits
 
 Key = TypeVar("Key")
@@ -57,13 +57,13 @@ def joined() -> Iterator[bool]:
     except (ValueError, RuntimeError) as error:
         raise UserError(
             "--distributed found no other processes: start the command by srun or mpirun or on all"
-            f" workers of a TPU pod, or set {', '.join(BY_HAND)} ({error})"
+            f" workers of a TPU pod, or set {', '.join(BY_HAND)} ({said_of(error)})"
         ) from None
     _team.leads = jax.process_index() == 0 and jax.process_count() > 1
     try:
         yield jax.process_index() == 0
     except BaseException as error:
-        _leave(str(error) or type(error).__name__)
+        _leave(said_of(error))
         raise
     _leave(None)
 

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from evojax_prune.core.errors import said_of
 from evojax_prune.core.files import (
     check_readable,
     checked_path,
@@ -112,8 +113,7 @@ def read(cache: Path, key: Key) -> Entry | None:
     try:
         return _read(path, key)
     except Exception as error:  # damage takes any form
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        log.warning("cached features %s are not used, but computed again: %s", path, reason)
+        log.warning("cached features %s are not used, but computed again: %s", path, said_of(error))
         return None
 
 

@@ -17,7 +17,7 @@ import numpy as np
 import yaml
 
 from evojax_prune.core.compact_head import head_tensors, save_heads
-from evojax_prune.core.errors import UserError, plugin_error, show_traceback
+from evojax_prune.core.errors import UserError, described, plugin_error, show_traceback
 from evojax_prune.core.files import save_file, write_file
 from evojax_prune.core.head_card import BackboneCard, DataCard, HeadCard, HeadMetrics
 from evojax_prune.core.masks import kernel_masks
@@ -60,7 +60,7 @@ def write_results(
             failed.append(f"{name}: {error}")
         except (Exception, SystemExit) as error:  # a picture must not cost the user the result
             show_traceback(error)
-            why = plugin_error(error) or f"{type(error).__name__}: {error}"
+            why = plugin_error(error) or described(error)
             failed.append(f"{name} could not be made ({why})")
     return failed
 

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 import yaml
 from pydantic.fields import FieldInfo
 
-from evojax_prune.core.errors import UserError, shortened
+from evojax_prune.core.errors import UserError, said_of, shortened
 from evojax_prune.core.files import checked_path
 from evojax_prune.core.options import suggestion
 from evojax_prune.core.protocol import PROTOCOL_FIELDS, Protocol
@@ -62,8 +62,7 @@ def read_mapping(path: Path, called: str, what: str) -> dict[str, Any]:
         _check_events(name, text)
         settings = yaml.load(text, _Loader)
     except (yaml.YAMLError, ValueError, ArithmeticError) as error:
-        detail = " ".join(str(error).split())
-        raise UserError(f"{name} is not valid YAML: {detail}") from None
+        raise UserError(f"{name} is not valid YAML: {said_of(error)}") from None
     if settings is None:
         return {}
     if not isinstance(settings, dict):
@@ -83,7 +82,7 @@ def _read(path: Path, name: str) -> str:
     try:
         return content.decode()
     except UnicodeDecodeError as error:
-        raise UserError(f"{name} is not valid YAML: {error}") from None
+        raise UserError(f"{name} is not valid YAML: {said_of(error)}") from None
 
 
 def _check_events(name: str, text: str) -> None:

@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evojax_prune.core.errors import UserError, one_line, plugin_error, show_traceback
+from evojax_prune.core.errors import UserError, described, plugin_error, show_traceback
 from evojax_prune.core.options import suggestion
 from evojax_prune.methods.observer import Observer, Stage
 
@@ -284,7 +284,7 @@ class _Tracked(Observer):
         try:
             self._trackers[name] = TRACKERS[name](run)
         except (Exception, SystemExit) as error:
-            why = plugin_error(error) or f"{type(error).__name__}: {one_line(str(error))}"
+            why = plugin_error(error) or described(error)
             raise UserError(
                 f"--track {name} does not start ({why}): mend its settings, or leave it out"
             ) from error
@@ -315,7 +315,7 @@ class _Tracked(Observer):
             except (Exception, SystemExit) as error:
                 del self._trackers[name]
                 show_traceback(error)
-                why = plugin_error(error) or f"{type(error).__name__}: {one_line(str(error))}"
+                why = plugin_error(error) or described(error)
                 log.warning("%s fails (%s), so the run goes on without it", name, why)
 
 

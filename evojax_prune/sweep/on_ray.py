@@ -7,7 +7,7 @@ import socket
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Self
 
-from evojax_prune.core.errors import UserError
+from evojax_prune.core.errors import UserError, said_of
 from evojax_prune.sweep import worker
 from evojax_prune.sweep.task import Task
 from evojax_prune.sweep.worker import Ended
@@ -69,8 +69,7 @@ class RayExecutor:
             try:
                 self._ray.init(self._address, log_to_driver=False, logging_level=logging.ERROR)
             except ConnectionError as error:
-                reason = " ".join(str(error).split())
-                raise UserError(f"no Ray cluster at {self._address}: {reason}") from None
+                raise UserError(f"no Ray cluster at {self._address}: {said_of(error)}") from None
             self._ours = True
         return self
 
@@ -139,7 +138,7 @@ def _check_address(address: str | None) -> None:
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
     except (OSError, OverflowError) as error:
-        raise UserError(f"no Ray cluster answers at {address}: {error}") from None
+        raise UserError(f"no Ray cluster answers at {address}: {said_of(error)}") from None
 
 
 _ready = False

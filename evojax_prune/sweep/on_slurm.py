@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from evojax_prune.core.errors import UserError
+from evojax_prune.core.errors import UserError, said_of
 from evojax_prune.sweep import worker
 from evojax_prune.sweep.task import Task
 from evojax_prune.sweep.worker import Ended
@@ -118,8 +118,7 @@ class SlurmExecutor:
             )
             return executor.map_array(self._work, shares)
         except (RuntimeError, ValueError, TypeError, NameError, OSError) as error:
-            reason = " ".join(str(error).split())
-            raise UserError(f"the job array cannot be submitted: {reason}") from None
+            raise UserError(f"the job array cannot be submitted: {said_of(error)}") from None
 
 
 def _submitit() -> Any:

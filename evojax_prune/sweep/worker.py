@@ -20,7 +20,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Literal, TextIO
 
-from evojax_prune.core.errors import UserError, plugin_error
+from evojax_prune.core.errors import UserError, described, plugin_error
 from evojax_prune.core.files import make_folder, os_errors
 from evojax_prune.sweep.task import Task, data_key, tidy
 
@@ -124,7 +124,7 @@ def work(task: Task) -> Ended:
             sentence = str(error)
         except (Exception, SystemExit) as error:  # a plugin that leaves has no result either
             traceback.print_exc(file=log)
-            sentence = str(plugin_error(error) or f"{type(error).__name__}: {error}")
+            sentence = str(plugin_error(error) or described(error))
             sentence += f"; {task.log} has the traceback"
         if sentence:
             print(sentence, file=log)

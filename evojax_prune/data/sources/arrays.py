@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from evojax_prune.core.errors import UserError
+from evojax_prune.core.errors import UserError, said_of
 from evojax_prune.data.table import FeatureTable, check_class_names
 
 KEYS = ("x_train", "y_train", "x_test", "y_test", "groups_train", "groups_test", "classes")
@@ -121,7 +121,7 @@ def _features(given: Any, name: str) -> np.ndarray:
     try:
         values = np.asarray(given)
     except ValueError as error:  # rows of unlike length
-        raise UserError(f"{name} is not a table of numbers: {error}") from error
+        raise UserError(f"{name} is not a table of numbers: {said_of(error)}") from error
     if values.ndim != 2 or 0 in values.shape:
         raise UserError(f"{name} has shape {list(values.shape)}, expected [rows, features]")
     if values.dtype == object and all(isinstance(v, numbers.Real) for v in values.flat):

@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from evojax_prune.core.errors import UserError
+from evojax_prune.core.errors import UserError, said_of
 from evojax_prune.core.files import total_memory
 from evojax_prune.data.files import open_file
 from evojax_prune.data.sources.arrays import KEYS, checked_table
@@ -80,10 +80,9 @@ def _refusals(path: Path) -> Iterator[None]:
     except UserError:
         raise
     except Exception as error:  # damage takes any form
-        reason = str(error) or type(error).__name__
         raise UserError(
             f"{path} cannot be read as an .npz file of plain arrays"
-            f" ({reason.splitlines()[0]}): write it with numpy.savez, labels and groups as"
+            f" ({said_of(error)}): write it with numpy.savez, labels and groups as"
             " integers or strings, not objects"
         ) from error
 

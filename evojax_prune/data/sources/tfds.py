@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from evojax_prune.core.errors import UserError
+from evojax_prune.core.errors import UserError, said_of
 from evojax_prune.data.decoding import UnreadableImageError, decode_image
 from evojax_prune.data.files import is_file, is_folder
 from evojax_prune.data.images import ImageDataset, ImageSplit
@@ -79,8 +79,8 @@ def _builder(prepared: Prepared) -> Any:
         return import_tfds().builder_from_directory(prepared.folder)
     except Exception as error:  # whatever its metadata make TensorFlow Datasets raise
         raise UserError(
-            f"TensorFlow Datasets cannot open {prepared.folder} ({error}): delete the folder and"
-            " prepare the data set again"
+            f"TensorFlow Datasets cannot open {prepared.folder} ({said_of(error)}): delete the "
+            "folder and prepare the data set again"
         ) from error
 
 
@@ -136,8 +136,8 @@ class _Records:
                     first += len(source)
         except (OSError, ValueError, RuntimeError, LookupError, NotImplementedError) as error:
             raise UserError(
-                f"the records of {self.prepared.folder} cannot be read ({error}): delete the folder"
-                " and prepare the data set again"
+                f"the records of {self.prepared.folder} cannot be read ({said_of(error)}): delete "
+                "the folder and prepare the data set again"
             ) from error
 
 

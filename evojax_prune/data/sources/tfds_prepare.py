@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from evojax_prune.core.errors import UserError
+from evojax_prune.core.errors import UserError, described, said_of
 from evojax_prune.data.sources.tfds_prepared import Prepared, data_root, read_prepared
 
 _FILE_KEYS = ("image/filename", "filename", "file_name", "image/id", "image_id", "id")
@@ -40,8 +40,8 @@ def import_tfds() -> ModuleType:
         import tensorflow_datasets
     except ImportError as error:
         raise UserError(
-            f"named data sets need TensorFlow Datasets, which cannot be imported ({error}):"
-            " pip install tensorflow-datasets array-record importlib-resources"
+            "named data sets need TensorFlow Datasets, which cannot be imported "
+            f"({said_of(error)}): pip install tensorflow-datasets array-record importlib-resources"
         ) from error
     return tensorflow_datasets
 
@@ -118,7 +118,7 @@ def _builder(dataset: str, root: Path) -> Any:
     except Exception as error:  # the data set's own code
         if _lacks_tensorflow(error):
             raise UserError(_tensorflow_needed(dataset)) from error
-        raise UserError(f"TensorFlow Datasets refuses {dataset!r}: {_first_line(error)}") from error
+        raise UserError(f"TensorFlow Datasets refuses {dataset!r}: {said_of(error)}") from error
 
 
 def _unknown(dataset: str) -> str:
@@ -152,7 +152,7 @@ def _failure(builder: Any, root: Path, error: Exception) -> str:
         return _tensorflow_needed(builder.name)
     return (
         f"{builder.name} is not in {root} and TensorFlow Datasets could not prepare it"
-        f" ({type(error).__name__}: {_first_line(error)}): {_by_hand(builder, root)}"
+        f" ({described(error)}): {_by_hand(builder, root)}"
     )
 
 
@@ -191,8 +191,3 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

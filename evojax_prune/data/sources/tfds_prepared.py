@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from evojax_prune.core.errors import UserError
+from evojax_prune.core.errors import UserError, said_of
 from evojax_prune.data.decoding import DECODING
 from evojax_prune.data.files import is_folder
 from evojax_prune.data.sources.given import assign_splits
@@ -159,8 +159,8 @@ def read_prepared(folder: Path) -> Prepared:
             raise ValueError("name, version or splits are missing")
     except (OSError, ValueError) as error:
         raise UserError(
-            f"{folder / _INFO} cannot be read ({error}): delete {folder} and prepare the data set"
-            " again"
+            f"{folder / _INFO} cannot be read ({said_of(error)}): delete {folder} and prepare "
+            "the data set again"
         ) from error
     return Prepared(folder, info)
 

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from evojax_prune.core.errors import UserError
+from evojax_prune.core.errors import UserError, said_of
 from evojax_prune.features.backbones.backbone import Extractor
 from evojax_prune.features.backbones.depthwise import shifted_depthwise
 from evojax_prune.features.backbones.families import KerasNetwork, keras_version
@@ -171,7 +171,7 @@ def _build(keras: Any, known: KerasNetwork, image_size: int) -> Any:
             return _construct(keras, known, image_size)
     except ValueError as error:
         raise UserError(
-            f"{known.name} cannot take images of {image_size} pixels ({_first_line(error)}): "
+            f"{known.name} cannot take images of {image_size} pixels ({said_of(error)}): "
             f"choose another --image-size, its own is {known.image_size}"
         ) from None
 
@@ -183,7 +183,7 @@ def _downloaded(keras: Any, known: KerasNetwork, image_size: int) -> Any:
     except Exception as error:  # Keras raises a bare Exception where a download fails
         _build(keras, known, image_size)  # says so if it was the image size
         raise UserError(
-            f"the ImageNet weights of {known.name} cannot be downloaded ({_first_line(error)}): "
+            f"the ImageNet weights of {known.name} cannot be downloaded ({said_of(error)}): "
             "connect to the internet, or give a weights file with --backbone-weights FILE"
         ) from None
 
@@ -216,7 +216,7 @@ def _load_weights(model: Any, name: str, path: Path) -> None:
         _fill(model, path)
     except (ValueError, KeyError, AttributeError, OSError, zipfile.BadZipFile) as error:
         raise UserError(
-            f"weights file {path} is not of {name} or damaged ({_first_line(error)}): give the "
+            f"weights file {path} is not of {name} or damaged ({said_of(error)}): give the "
             f"file of {name}, or the --backbone that the file is of"
         ) from None
     if not all(np.isfinite(v).all() for v in model.get_weights()):
@@ -241,8 +241,3 @@ def _names_all_layers(model: Any, path: Path) -> bool:
         content = file.get("model_weights", file)
         stored = set(content)
     return stored >= {layer.name for layer in model.layers if layer.weights}
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

@@ -19,7 +19,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from evojax_prune.core.errors import UserError
+from evojax_prune.core.errors import UserError, described, said_of
 from evojax_prune.data.files import open_file
 
 _MAGIC = 0x1950A86A20F9469CFC6C
@@ -156,14 +156,14 @@ def load_tensors(path: Path) -> dict[str, np.ndarray]:
         return {str(k): t.of(numbers(t.storage)) for k, t in tensors.items()}
     except _RefusedError as error:
         raise UserError(
-            f"weights file {path} asks for {error}, but only tensors are read, since a pickle can "
-            "run any code: save the network's state_dict() with torch.save"
+            f"weights file {path} asks for {said_of(error)}, but only tensors are read, since a "
+            "pickle can run any code: save the network's state_dict() with torch.save"
         ) from None
     except OSError as error:
         raise UserError(f"cannot read the weights file {path}: {error.strerror}") from None
     except Exception as error:  # what a damaged pickle raises has no bounds
         raise UserError(
-            f"{path} is no readable PyTorch weights file ({type(error).__name__}: {error}): "
+            f"{path} is no readable PyTorch weights file ({described(error)}): "
             "expected a state_dict() saved with torch.save"
         ) from None
 

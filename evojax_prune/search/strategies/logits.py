@@ -17,7 +17,7 @@ from evosax.algorithms import algorithms, population_based_algorithms
 from evosax.algorithms.base import EvolutionaryAlgorithm
 from evosax.core.fitness_shaping import centered_rank_fitness_shaping_fn
 
-from evojax_prune.core.errors import UserError
+from evojax_prune.core.errors import UserError, said_of
 from evojax_prune.search.strategies.registry import Plan
 from evojax_prune.search.strategies.strategy import Strategy, first_genomes
 
@@ -180,7 +180,7 @@ def build(plan: Plan) -> LogitStrategy:
                 **arguments,
             )
         except AssertionError as error:
-            raise UserError(f"{too_odd} (genomes have {length} bits): {error}") from None
+            raise UserError(f"{too_odd} (genomes have {length} bits): {said_of(error)}") from None
         params = _with_fields(name, algorithm.default_params, options)
         strategy = LogitStrategy(
             plan, algorithm, populations=populations, generations=generations, params=params
