@@ -1,4 +1,4 @@
-"""Is the search better with a cheaper fidelity before it, or as islands?
+"""Is the search better with a cheaper fidelity before it or within it, or as islands?
 
     python -m experiments.fidelity --data digits.npz flowers128.npz --seeds 0 1
 
@@ -9,6 +9,8 @@ At 2.5% of the features, with the data, splits and training of :mod:`experiments
   rows that are not test rows, in closed form; the best of them;
 - ridge first: the search as it is, which also starts from how often each feature is in the
   population that ridge ended with;
+- race: in each generation twice as many children are born, and the worse half of them by ridge is
+  not trained, so that as many heads are trained as by the search as it is;
 - islands: three searches of 1,000 heads each, with seeds of their own, and the finalists of all.
 
 What is found is trained on all rows that are not test rows, and looked at once on test. The second
@@ -28,6 +30,7 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -43,7 +46,8 @@ from evojax_prune.methods.evaluator import Evaluator
 from evojax_prune.methods.problem import Problem, best_outcome
 from evojax_prune.methods.search import finalists, search, search_strategy
 from evojax_prune.run.config import RunConfig
-from evojax_prune.search import run_search
+from evojax_prune.search import Evaluation, run_search
+from evojax_prune.search.archive import digests, pack
 from experiments.harness import tables
 from experiments.harness.command import finish
 from experiments.harness.sweeps import once
@@ -57,7 +61,13 @@ PENALTY = 0.02
 NOISE = 0.1
 """Standard deviation of the noise on quantiles of the rankings whose masks are compared."""
 
-AS_IS, ALONE, FIRST, APART = "search as it is", "ridge alone", "ridge first", "islands"
+AS_IS, ALONE, FIRST, RACE, APART = WAYS = (
+    "search as it is",
+    "ridge alone",
+    "ridge first",
+    "race",
+    "islands",
+)
 
 
 def leave_one_out(x: np.ndarray, y: np.ndarray, size: int) -> Callable[[np.ndarray], np.ndarray]:
@@ -90,6 +100,42 @@ def leave_one_out(x: np.ndarray, y: np.ndarray, size: int) -> Callable[[np.ndarr
     return evaluate
 
 
+class Race:
+    """Trains, of the genomes that are new, only the better half by another fidelity.
+
+    The others' fitness is NaN, the worst. The first population is trained whole.
+    """
+
+    def __init__(self, evaluator: Evaluator, fidelity: Callable[[np.ndarray], np.ndarray]):
+        self.objectives = evaluator.objectives
+        self._evaluator, self._fidelity = evaluator, fidelity
+        self._trained: set[str] = set()
+
+    def __call__(self, genomes: np.ndarray, occasion: int) -> Evaluation:
+        """The fitness of those that are trained, NaN of the others."""
+        names = digests(pack(genomes))
+        new = np.array([i for i, name in enumerate(names) if name not in self._trained])
+        kept = np.ones(len(genomes), bool)
+        if occasion and len(new):
+            kept[new[np.argsort(self._fidelity(genomes[new]))[(len(new) + 1) // 2 :]]] = False
+        self._trained |= {name for name, of_those in zip(names, kept, strict=True) if of_those}
+        found = self._evaluator(genomes[kept], occasion)
+        values = np.full((len(genomes), len(self.objectives)), np.nan)
+        values[kept] = found.values
+        columns = {name: np.zeros(len(genomes), v.dtype) for name, v in found.columns.items()}
+        for name, column in found.columns.items():
+            columns[name][kept] = column
+        return Evaluation(values, columns)
+
+
+def raced(options: RunConfig) -> RunConfig:
+    """The options of a race that trains about as many heads as a search by ``options``."""
+    size = options.population
+    generations = (options.evaluations - size) / (2 * size)
+    looks = size + round(3 * size * generations)  # members, and twice as many children
+    return options.model_copy(update={"children": 2 * size, "evaluations": looks})
+
+
 def chosen(problem: Problem, parts: Sequence[np.ndarray]) -> np.ndarray:
     """Of genomes the best by selection accuracy, ``bool [G]``."""
     return best_outcome(problem.refit(np.unique(np.concatenate(parts), axis=0))).genome
@@ -103,12 +149,18 @@ def compared(path: Path, seed: int) -> tables.Row:
     options = RunConfig.model_validate(config.model_dump() | {"size": size})
     starts = starts_of(rankings_of(problem))
 
-    def found(problem: Problem, options: RunConfig, starts: guides.Rankings) -> np.ndarray:
-        result = search(problem, options, Evaluator(problem, options), starts)
-        return finalists(problem, result, options)
-
     rows = problem.splits[0].train
     ridge = leave_one_out(rows.x, rows.y, size)
+
+    def found(
+        problem: Problem, options: RunConfig, starts: guides.Rankings, race: bool = False
+    ) -> np.ndarray:
+        evaluator: Any = Evaluator(problem, options)
+        if race:
+            evaluator = Race(evaluator, ridge)
+        result = search(problem, options, evaluator, starts)
+        return finalists(problem, result, options)
+
     began = time.monotonic()
     alone = run_search(
         search_strategy(options, problem.genome_length, starts.scores),
@@ -132,12 +184,13 @@ def compared(path: Path, seed: int) -> tables.Row:
             chosen(problem, [found(problem, options, starts)]),
             alone.rows(np.array([alone.best]))[0],
             chosen(problem, [found(problem, options, more)]),
+            chosen(problem, [found(problem, raced(options), starts, race=True)]),
             chosen(problem, [found(island, few, starts) for island in islands]),
         ]
     )
     accuracy = test_accuracy(problem, genomes)
     row: tables.Row = {"dataset": table.name, "seed": seed}
-    row |= {name: float(a) for name, a in zip((AS_IS, ALONE, FIRST, APART), accuracy, strict=True)}
+    row |= {name: float(a) for name, a in zip(WAYS, accuracy, strict=True)}
     row |= {"ridge ms": 1000 * ridge_seconds / GENOMES}
     row |= correlations(problem, options, ridge, starts.scores, size, seed)
     print(row, flush=True)
@@ -176,9 +229,10 @@ def work(options: argparse.Namespace) -> None:
     for seed in options.seeds:
         for file in options.data:
             key = {"data": pooled(file).version, "seed": seed, "share": SHARE, "genomes": GENOMES}
+            key |= {"ways": WAYS}
             rows.append(once(HOME, "fidelity", key, partial(compared, file, seed)))
     for columns in (
-        (AS_IS, ALONE, FIRST, APART),
+        WAYS,
         ("trained agrees", "ridge agrees", "trained ms", "ridge ms"),
     ):
         lines = [
@@ -187,7 +241,7 @@ def work(options: argparse.Namespace) -> None:
         ]
         print(tables.markdown(("data", "seed", *columns), lines))
     if len(rows) > 1:
-        by = {name: [row[name] for row in rows] for name in (ALONE, FIRST, APART)}
+        by = {name: [row[name] for row in rows] for name in WAYS[1:]}
         for test in paired_tests([row[AS_IS] for row in rows], by):
             print(
                 f"{AS_IS} less {test.name}: {test.mean:+.4f}, {test.low:+.4f} to {test.high:+.4f}"
