@@ -129,6 +129,9 @@ WORDS: dict[str, str] = {
     "--config": "Missing value for argument '--config'",
     T + "--hidden": "--hidden is given without a value: give one, or drop it",
     T + "--objectives": "--objectives is given without a value",
+    T
+    + "--final-protocol.optimizer adam --final-protocol.momentum 0.5": "momentum does nothing with",
+    T + "--search-protocol.optimizer lion --search-protocol.no-nesterov": "only with sgd",
     T + "--plugin": "--plugin is given without a value",
     T + "--compare --compare-fractions": "--compare-fractions is given without a value",
     # numbers

@@ -43,7 +43,7 @@ def test_a_damaged_archive_does_not_fill_the_screen(tmp_path: Path) -> None:
 
 
 def test_of_many_impossible_settings_the_first_are_told() -> None:
-    wrong = dict.fromkeys(RunConfig.model_fields, {"x": "x" * 2000})
+    wrong: dict[str, object] = {name: {"x": "x" * 2000} for name in RunConfig.model_fields}
     wrong |= {"y" * 2000: 1} | {f"z{i}": i for i in range(200)}
     with pytest.raises(UserError) as raised:
         validated(wrong)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, model_validator
 from pydantic.dataclasses import dataclass
 from pydantic.fields import FieldInfo
 
@@ -134,6 +134,16 @@ class Protocol:
             "so many; 0 if epochs are given",
         ),
     ] = 0
+
+    @model_validator(mode="after")
+    def _read(self) -> Self:
+        for name in ("momentum", "nesterov"):
+            if self.optimizer != "sgd" and getattr(self, name) != PROTOCOL_FIELDS[name].default:
+                raise ValueError(
+                    f"{name} does nothing with the optimizer {self.optimizer}, only with sgd: "
+                    "leave it out"
+                )
+        return self
 
     def for_rows(self, rows: int) -> Protocol:
         """The protocol with the epochs that so many training rows need.
