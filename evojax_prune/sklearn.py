@@ -128,7 +128,7 @@ class _Pruner(BaseEstimator):
         from evojax_prune.methods import METHODS
         from evojax_prune.methods.options import SearchOptions, SensitivityOptions
 
-        if self.method not in METHODS:
+        if not isinstance(self.method, str) or self.method not in METHODS:
             return []
         owned = {*SearchOptions.model_fields, *SensitivityOptions.model_fields}
         parameters = inspect.signature(type(self)).parameters
@@ -333,7 +333,7 @@ def _further(settings: Mapping[str, Any] | None, parameters: Container[str]) -> 
         if name in parameters:
             raise UserError(f"settings holds {name}, which is a parameter: give it as that")
         if name not in known:
-            raise UserError(f"settings holds unknown {name!r}{suggestion(name, known)}")
+            raise UserError(f"settings holds unknown {name!r}{suggestion(str(name), known)}")
     return further
 
 

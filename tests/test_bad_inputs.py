@@ -129,6 +129,8 @@ WORDS: dict[str, str] = {
     "--config": "Missing value for argument '--config'",
     T + "--hidden": "--hidden is given without a value: give one, or drop it",
     T + "--objectives": "--objectives is given without a value",
+    T + "--class-shares cat=0.5 cat=0.9": "class_shares has cat twice: give it once",
+    T + "--final-protocol.optimizer rprop": "optimizer is rprop, expected one of",
     T
     + "--final-protocol.optimizer adam --final-protocol.momentum 0.5": "momentum does nothing with",
     T + "--search-protocol.optimizer lion --search-protocol.no-nesterov": "only with sgd",
@@ -787,13 +789,16 @@ def test_results_go_into_regular_files_only(
     assert stat.S_ISCHR(os.stat("/dev/null").st_mode)
 
 
-X_MASKED = np.ma.masked_greater(X, 6)
+X_MASKED, Y_MASKED = np.ma.masked_greater(X, 6), np.ma.masked_equal(Y, 1)
 
 
 @pytest.mark.parametrize(
     ("call", "said"),
     [
-        (lambda _: evojax_prune.prune(X_MASKED, Y), "x has masked numbers: fill them"),
+        (lambda _: evojax_prune.prune(X_MASKED, Y), "x has masked values: fill them"),
+        (lambda _: evojax_prune.prune(X, Y_MASKED), "y has masked values: fill them"),
+        (lambda _: evojax_prune.prune(X, Y, groups=Y_MASKED), "groups has masked values"),
+        (lambda _: evojax_prune.prune([[10**400] * 6] * 30, Y), "x is not a table of numbers: int"),
         (lambda _: evojax_prune.prune(X, Y, sead=1), "unknown setting sead, did you mean 'seed'"),
         (lambda _: evojax_prune.prune(X, Y, hidden=10**11), "at most 65536$|expected a list"),
         (lambda _: evojax_prune.load(None), "run is None, expected a path"),

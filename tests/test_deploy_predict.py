@@ -220,6 +220,7 @@ def test_another_version_of_the_backbone_is_refused(run: Path, pictures: Path) -
         (np.zeros((5, 5, 4), np.uint8), "expected uint8"),
         (np.zeros(6), r"inputs are float64 \[6\]"),
         (np.full((2, 6), np.nan), "row 0 of the features holds NaN"),
+        (np.ma.masked_equal(np.zeros((2, 6)), 0), "the features have masked values"),
         (np.full((2, 6), 1e300), "row 0 of the features holds NaN or infinity"),
         (np.full((2, 6), 3e38), "row 0 of the features is too large for this head"),
         ([["a"] * 6], "inputs are <U1"),

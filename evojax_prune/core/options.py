@@ -118,6 +118,9 @@ def assignments(value: Any, info: ValidationInfo) -> Any:
     if not all(name and equals for name, equals, _ in pairs):
         given = shortened(" ".join(map(str, value)))
         raise ValueError(f"{info.field_name} is {given}, expected NAME=VALUE ...")
+    names = [name for name, _, _ in pairs]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise ValueError(f"{info.field_name} has {shortened(twice[0])} twice: give it once")
     return {name: number for name, _, number in pairs}
 
 

@@ -95,6 +95,8 @@ class Classifier:
         """
         images = _images(inputs)
         if images is None:
+            if np.ma.is_masked(inputs):
+                raise UserError("the features have masked values: fill them, or leave them out")
             return self._of_features(np.asarray(inputs))
         rows = [prediction.probabilities for prediction in self.classify(images)]
         return np.stack(rows) if rows else np.empty((0, len(self.classes_)), np.float32)
@@ -194,7 +196,7 @@ class Classifier:
         """Probabilities ``float32 [n, C]`` of raw features."""
         from evojax_prune.analysis.metrics import mean_probabilities
 
-        if x.ndim != 2 or x.dtype.kind not in "fiu":
+        if x.ndim != 2 or x.dtype.kind not in "fiub":
             raise UserError(
                 f"inputs are {x.dtype} {list(x.shape)}, expected paths of images, "
                 "uint8 [h, w, 3] (RGB), uint8 [n, h, w, 3], or features [n, F]"

@@ -143,6 +143,8 @@ class MLflow(Tracker):
         from mlflow import MlflowClient
         from mlflow.entities import Param
 
+        for told in ("mlflow", "alembic"):  # of the tables that they make, on standard error
+            logging.getLogger(told).setLevel(logging.WARNING)
         self._client = MlflowClient()
         name = os.environ.get("MLFLOW_EXPERIMENT_NAME", PROJECT)
         known = self._client.get_experiment_by_name(name)

@@ -116,16 +116,15 @@ def _check_pairs(arrays: Mapping[str, Any], called: Callable[[str], str]) -> Non
 
 def _features(given: Any, name: str) -> np.ndarray:
     """Features as finite ``float32 [n, F]``."""
-    if np.ma.is_masked(given):
-        raise UserError(f"{name} has masked numbers: fill them, or leave their rows out")
+    _refuse_masked(given, name)
     try:
         values = np.asarray(given)
-    except ValueError as error:  # rows of unlike length
+        if values.dtype == object and all(isinstance(v, numbers.Real) for v in values.flat):
+            values = values.astype(np.float64)
+    except (ValueError, OverflowError) as error:  # rows of unlike length, huge numbers
         raise UserError(f"{name} is not a table of numbers: {said_of(error)}") from error
     if values.ndim != 2 or 0 in values.shape:
         raise UserError(f"{name} has shape {list(values.shape)}, expected [rows, features]")
-    if values.dtype == object and all(isinstance(v, numbers.Real) for v in values.flat):
-        values = values.astype(np.float64)
     # By the second question, float16's relatives outside of NumPy are numbers, too.
     if values.dtype.kind not in "fiub" and not np.can_cast(values.dtype, np.float64):
         raise UserError(f"{name} has type {values.dtype}, expected numbers such as float32")
@@ -140,8 +139,14 @@ def _features(given: Any, name: str) -> np.ndarray:
     return x
 
 
+def _refuse_masked(given: Any, name: str) -> None:
+    if np.ma.is_masked(given):
+        raise UserError(f"{name} has masked values: fill them, or leave their rows out")
+
+
 def _per_row(given: Any, what: str, name: str, beside: str, rows: int) -> np.ndarray:
     """Labels or groups ``[rows]``, of integers, bools or strings."""
+    _refuse_masked(given, name)
     # A list of both numbers and strings would silently become one of strings.
     values = np.asarray(given, object if isinstance(given, list | tuple) else None)
     if values.shape != (rows,):

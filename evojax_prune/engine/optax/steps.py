@@ -40,6 +40,14 @@ once per name, so register another function under another name.
 """
 
 
+OTHERS = {
+    *("lbfgs", "polyak_sgd"),  # need the loss itself
+    *("optimistic_adam", "rprop", "sm3"),  # their rate cannot change from step to step
+    "noisy_sgd",  # needs a random key
+}
+"""Optimizers of optax that no protocol can have."""
+
+
 class OptaxState(NamedTuple):
     """Parameters, the optimizer's state, and steps taken (``int32``)."""
 
@@ -86,9 +94,9 @@ def _accepts_rate_alone(factory: Any) -> bool:
 
 def optimizer_names() -> list[str]:
     """Names that ``Protocol.optimizer`` takes: ``sgd``, optax's optimizers and one's own."""
-    plain = {"lbfgs", "polyak_sgd"}  # those need the loss itself
     names = {n for n in dir(optax) if _accepts_rate_alone(getattr(optax, n))}
-    return sorted((names - plain) | OPTIMIZERS.keys())
+    parts = {n for n in names if n.startswith("scale_by_")}
+    return sorted((names - parts - OTHERS) | OPTIMIZERS.keys())
 
 
 def make_optimizer(protocol: Protocol) -> optax.GradientTransformation:
