@@ -288,8 +288,20 @@ def test_damaged_heads(tmp_path: Path, name: str, value: np.ndarray | None, sent
 def test_cards_of_another_kind(tmp_path: Path) -> None:
     file = deploy_cases.write_run(tmp_path / "run", 6) / "head.safetensors"
     card = deploy_cases.card(6)
-    save_heads(file, deploy_cases.heads(6), card.model_copy(update={"classes": ("a", "b")}))
-    with pytest.raises(UserError, match="3 outputs for 2 classes"):
+    for changes, said in (
+        ({"classes": ("a", "b")}, "3 outputs for 2 classes"),
+        ({"classes": ("a", "b", "")}, "a class has no name"),
+        ({"classes": ("a", "b", "a")}, "or two have the same"),
+        ({"hidden": (1,)}, "its hidden layers have"),
+        ({"hidden": (99, 99)}, "its hidden layers have"),
+    ):
+        save_heads(file, deploy_cases.heads(6), card.model_copy(update=changes))
+        with pytest.raises(UserError, match=said):
+            evojax_prune.load(file)
+    save_heads(file, deploy_cases.heads(6), card)
+    text = card.model_dump_json()
+    save_file(load_file(file) | {"evil": np.zeros(3)}, file, {"evojax_prune": text})
+    with pytest.raises(UserError, match="it holds evil, too"):
         evojax_prune.load(file)
     for metadata in (None, {"evojax_prune": "{"}, {"evojax_prune": '{"format": "other/1"}'}):
         save_file(load_file(file), file, metadata)

@@ -33,6 +33,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import operator
 import re
 from pathlib import Path
 
@@ -146,11 +147,8 @@ def read_heads(path: str | Path) -> tuple[tuple[CompactHead, ...], HeadCard]:
             if text is None:
                 raise ValueError("it does not say what it is of")
             card = _card(json.loads(text))
-            tensors = {
-                name: file.get_tensor(name)
-                for name in file.keys()  # noqa: SIM118
-                if _TENSOR.fullmatch(name)
-            }
+            names = list(file.keys())
+            tensors = {name: file.get_tensor(name) for name in names if _TENSOR.fullmatch(name)}
         folds = sorted({int(m[2] or 0) for m in map(_TENSOR.fullmatch, tensors) if m})
         named = any(name.startswith("fold_") for name in tensors)
         heads = tuple(_head(tensors, f"fold_{i}." if named else "", card) for i in folds)
@@ -159,6 +157,8 @@ def read_heads(path: str | Path) -> tuple[tuple[CompactHead, ...], HeadCard]:
         prefixes = {name.startswith("fold_") for name in tensors}
         if len(prefixes) > 1 or folds != list(range(len(folds))):
             raise ValueError("its folds are not all there, or there is more beside them")
+        if strange := sorted(set(names) - head_tensors(heads).keys()):
+            raise ValueError(f"it holds {shortened(strange[0])}, too")
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from None
     except (ValueError, KeyError, TypeError, SafetensorError, RecursionError) as error:
@@ -174,7 +174,10 @@ def _card(metadata: object) -> HeadCard:
         raise ValueError("what it says of itself is not a JSON object")
     if metadata.get("format") != FORMAT:
         raise ValueError(f"its format is {metadata.get('format')!r}, expected {FORMAT!r}")
-    return HeadCard.model_validate(metadata)
+    card = HeadCard.model_validate(metadata)
+    if not all(card.classes) or len(set(card.classes)) < len(card.classes):
+        raise ValueError("a class has no name, or two have the same")
+    return card
 
 
 def _reason(error: Exception) -> str:
@@ -201,6 +204,9 @@ def _head(tensors: dict[str, np.ndarray], prefix: str, card: HeadCard) -> Compac
             _check(bias, (units,))
     if units != len(card.classes):
         raise ValueError(f"{units} outputs for {len(card.classes)} classes")
+    widths = [kernel.shape[1] for kernel, _ in layers[:-1]]
+    if len(widths) != len(card.hidden) or any(map(operator.gt, widths, card.hidden)):
+        raise ValueError(f"its hidden layers have {widths} units, of {list(card.hidden)}")
     return CompactHead(features, layers, _scaling(tensors, prefix, card, len(features)))
 
 
