@@ -293,7 +293,7 @@ def test_cards_of_another_kind(tmp_path: Path) -> None:
         ({"classes": ("a", "b", "")}, "a class has no name"),
         ({"classes": ("a", "b", "a")}, "or two have the same"),
         ({"hidden": (1,)}, "its hidden layers have"),
-        ({"hidden": (99, 99)}, "its hidden layers have"),
+        ({"hidden": (1, 1)}, "its hidden layers have"),
     ):
         save_heads(file, deploy_cases.heads(6), card.model_copy(update=changes))
         with pytest.raises(UserError, match=said):

@@ -181,3 +181,13 @@ def test_a_run_in_the_locale_c_is_that_of_any_other(finished: Path, tmp_path: Pa
     assert b"dense" in done.stdout
     for name in ("best_mask.npz", "head.safetensors", "front.csv"):
         assert (tmp_path / "run" / name).read_bytes() == (finished / name).read_bytes()
+
+
+@pytest.mark.slow
+def test_a_home_that_cannot_be_written_is_not_complained_of(finished: Path, tmp_path: Path) -> None:
+    table = finished.parent / "t.npz"
+    words = ["--dataset", str(table), "--output", str(tmp_path / "run"), *DENSE]
+    done = run(words, HOME=str(table), MPLCONFIGDIR="")
+    assert done.returncode == 0, done.stderr
+    assert b"atplotlib" not in done.stderr
+    assert (tmp_path / "run" / "convergence.png").exists()

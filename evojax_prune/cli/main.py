@@ -6,6 +6,7 @@ imported when there is something for them to do, so that ``--help`` and refusals
 
 from __future__ import annotations
 
+import logging
 import re
 import shlex
 import sys
@@ -39,6 +40,7 @@ def main(args: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if args is None else args)
     if not sys.warnoptions:
         warnings.simplefilter("ignore")  # those of libraries, which a user cannot act on
+        logging.getLogger("matplotlib").setLevel(logging.ERROR)  # says where its cache is
     try:
         with stoppable(), plugin_errors():
             if "" in words or "--" in words:
