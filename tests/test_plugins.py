@@ -202,6 +202,7 @@ def of(scored):
 
 OBJECTIVES["mine"] = Measure(Objective("mine", "label", maximised=False), of)
 """
+BEST = "return [-float('inf')] * len(scored.genomes)"
 METHOD = """
 from evojax_prune.core.options import Options
 from evojax_prune.methods import METHODS, Method
@@ -321,6 +322,7 @@ def test_a_run_goes_on_once_its_plugin_is_mended(
     [
         ("objective", OBJECTIVE, "return None", "objective mine gives NoneType of shape ()"),
         ("objective", OBJECTIVE, "return [[1.0]]", "objective mine gives list of shape (1, 1)"),
+        ("objective", OBJECTIVE, BEST, "objective mine gives -inf, which nothing can beat"),
         ("objective", OBJECTIVE, "return 'ab'", "objective mine gives str of shape ()"),
         ("method", METHOD, "return 3", "--method mine gives int, expected Found"),
         ("source", SOURCE, "return {}", "(mine) gives dict, expected a FeatureTable or an Image"),
@@ -358,3 +360,15 @@ def test_a_plugin_may_have_dataclasses(tmp_path: Path) -> None:
     file.write_text("\n".join([*lines, "class Shape:", "    sides: int = 3", "Shape(4)", ""]))
     load_plugins([str(file)], {})
     assert sys.modules.pop("evojax_prune_plugin_shapes").Shape().sides == 3
+
+
+def test_a_plugin_that_leaves_the_folder_does_not_take_the_run_along(
+    tmp_path: Path, table: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "away").mkdir()
+    monkeypatch.chdir(tmp_path)
+    file = plugin(tmp_path, "mine", "import os\nos.chdir('away')\n")
+    words = ["--method", "sensitivity", "--keep", "0.5", "--hidden", "8", "--plugin", str(file)]
+    words += ["--final-protocol.epochs", "3", "--dataset", table.name, "--output", "run"]
+    assert command.main(words) == 0
+    assert (tmp_path / "run" / "result.json").is_file()

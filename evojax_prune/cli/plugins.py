@@ -62,7 +62,8 @@ def _load(file: Path) -> None:
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # where dataclasses and pickle look for it
     try:
-        spec.loader.exec_module(module)
+        with contextlib.chdir("."):  # paths stay what they were, wherever it goes
+            spec.loader.exec_module(module)
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # SystemExit, too

@@ -66,18 +66,27 @@ class Measure:
         """What it gives, ``float64 [P]``.
 
         Raises:
-            PluginError: that is not one number per genome.
+            PluginError: that is not one number per genome, or infinitely good.
         """
         found, count = self.of(scored), len(scored.genomes)
         with contextlib.suppress(TypeError, ValueError):
             values = np.asarray(found, np.float64)
             if values.shape == (count,):
-                return values
+                return self._finite(values)
         given = f"{type(found).__name__} of shape {np.shape(found)}"
         raise PluginError(
             f"the objective {self.objective.name} gives {given}, expected {count} numbers, one per "
             "genome: mend its plugin"
         )
+
+    def _finite(self, values: np.ndarray) -> np.ndarray:
+        best = np.inf if self.objective.maximised else -np.inf
+        if (values == best).any():
+            raise PluginError(
+                f"the objective {self.objective.name} gives {best:g}, which nothing can beat, "
+                "expected a number, or NaN where there is none: mend its plugin"
+            )
+        return values
 
 
 def _size(scores: Scored) -> np.ndarray:
