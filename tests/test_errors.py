@@ -9,6 +9,7 @@ import pytest
 
 from evojax_prune.core.errors import UserError, described, said_of
 from evojax_prune.core.options import MOST
+from evojax_prune.core.protocol import Protocol
 from evojax_prune.data import load
 from evojax_prune.run.config import RunConfig, validated
 
@@ -53,3 +54,10 @@ def test_of_many_impossible_settings_the_first_are_told() -> None:
     assert sentence.count("valid: ") <= 1
     assert sentence.endswith(" more like these")
     assert len(sentence) < 3000
+
+
+def test_steps_that_few_rows_reach_in_too_many_epochs_are_refused() -> None:
+    protocol = Protocol(epochs=1, steps=2_000_000)
+    assert protocol.for_rows(64).epochs == 1_000_000
+    with pytest.raises(UserError, match="24 rows reach in 2,000,000 epochs, expected at most"):
+        protocol.for_rows(24)

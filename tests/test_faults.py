@@ -383,3 +383,17 @@ def test_a_process_survives_its_streams(where: str, status: int, said: str) -> N
     assert done.returncode == status
     assert done.stderr.startswith(said)
     assert done.stderr.count("\n") == bool(said)
+
+
+def test_a_refused_run_leaves_what_another_put_beside_a_lock(tmp_path: Path) -> None:
+    output = tmp_path / "mine"
+    (output / "state").mkdir(parents=True)
+    for name in ("result.json", "state/lock", "state/thesis.txt"):
+        (output / name).write_text("mine")
+    with pytest.raises(UserError, match="is not empty"):
+        store.PartialFolder(output).check(overwrite=False)
+    assert (output / "state" / "thesis.txt").read_text() == "mine"
+    (output / "state" / "thesis.txt").unlink()
+    with pytest.raises(UserError, match="is not empty"):
+        store.PartialFolder(output).check(overwrite=False)
+    assert not (output / "state").exists()

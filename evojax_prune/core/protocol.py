@@ -10,7 +10,11 @@ from pydantic import ConfigDict, Field, model_validator
 from pydantic.dataclasses import dataclass
 from pydantic.fields import FieldInfo
 
+from evojax_prune.core.errors import UserError
 from evojax_prune.core.options import metavar
+
+MOST_EPOCHS = 10**6
+"""Most epochs that a protocol can have."""
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid", allow_inf_nan=False))
@@ -55,7 +59,7 @@ class Protocol:
     """
 
     epochs: Annotated[
-        int, Field(ge=1, le=10**6, description="most epochs a head is trained for")
+        int, Field(ge=1, le=MOST_EPOCHS, description="most epochs a head is trained for")
     ] = 600
     batch_size: Annotated[int, Field(ge=1, le=2**24, description="rows per step")] = 32
     learning_rate: Annotated[float, Field(gt=0, le=1e30, description="rate before decay")] = 1e-3
@@ -148,6 +152,9 @@ class Protocol:
     def for_rows(self, rows: int) -> Protocol:
         """The protocol with the epochs that so many training rows need.
 
+        Raises:
+            UserError: those are more than a protocol can have.
+
         Example:
             >>> FINAL.for_rows(100).epochs  # 4 steps per epoch
             250
@@ -156,6 +163,11 @@ class Protocol:
         """
         each = max(1, -(-rows // self.batch_size))
         epochs = max(self.epochs, -(-self.steps // each))
+        if epochs > MOST_EPOCHS:
+            raise UserError(
+                f"steps is {self.steps}, which {rows} rows reach in {epochs:,} epochs, expected at "
+                f"most {MOST_EPOCHS * each:,} steps: lower it"
+            )
         return dataclasses.replace(self, epochs=epochs, steps=0) if self.steps else self
 
 

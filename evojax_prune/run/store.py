@@ -109,7 +109,9 @@ class PartialFolder:
         """End what a run left undone that was killed in its last step: see :meth:`finish`."""
         left = self.output / STATE
         if (left / "lock").is_file() and (self.output / MARK).is_file() and not left.is_symlink():
-            remove_folder(left)
+            names = {self.journal.name, self._moving.name, "lock"}
+            if all(entry.name in names for entry in left.iterdir()):  # nothing of somebody else's
+                remove_folder(left)
 
     def _check(self, overwrite: bool) -> None:
         output = self.output
