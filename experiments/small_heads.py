@@ -41,9 +41,9 @@ def work_of(active: int) -> float:
     return float(EPOCHS * ROWS * row + SELECTION * scored)
 
 
-def rows_of(turn: int) -> FeatureSplits:
-    """Rows that no other turn has."""
-    rng = np.random.default_rng(turn)
+def rows_of(turn: int, active: int) -> FeatureSplits:
+    """Rows that no other population has."""
+    rng = np.random.default_rng([turn, active])
 
     def split(count: int) -> Split:
         x = rng.standard_normal((count, FEATURES), np.float32)
@@ -75,10 +75,10 @@ def main() -> None:
     times: dict[int, list[float]] = {active: [] for active in ACTIVE}
     again: dict[int, list[float]] = {active: [] for active in ACTIVE}
     for active in ACTIVE:
-        seconds(masks[active], rows_of(10**6))  # warm
+        seconds(masks[active], rows_of(turns, active))  # warm
     for turn in range(turns):
         for active in ACTIVE:
-            splits = rows_of(turn * len(ACTIVE) + active)
+            splits = rows_of(turn, active)
             ceiling = measure()["gemm"]
             times[active].append(seconds(masks[active], splits) / HEADS)
             again[active].append(seconds(masks[active], splits) / HEADS)

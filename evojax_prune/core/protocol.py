@@ -140,7 +140,7 @@ class Protocol:
     ] = 0
 
     @model_validator(mode="after")
-    def _read(self) -> Self:
+    def _refuse_what_only_sgd_reads(self) -> Self:
         for name in ("momentum", "nesterov"):
             if self.optimizer != "sgd" and getattr(self, name) != PROTOCOL_FIELDS[name].default:
                 raise ValueError(

@@ -72,14 +72,14 @@ class Measure:
         with contextlib.suppress(TypeError, ValueError):
             values = np.asarray(found, np.float64)
             if values.shape == (count,):
-                return self._finite(values)
+                return self._beatable(values)
         given = f"{type(found).__name__} of shape {np.shape(found)}"
         raise PluginError(
             f"the objective {self.objective.name} gives {given}, expected {count} numbers, one per "
             "genome: mend its plugin"
         )
 
-    def _finite(self, values: np.ndarray) -> np.ndarray:
+    def _beatable(self, values: np.ndarray) -> np.ndarray:
         best = np.inf if self.objective.maximised else -np.inf
         if (values == best).any():
             raise PluginError(
