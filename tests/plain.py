@@ -6,6 +6,7 @@ What every path of the engine has to equal.
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -46,6 +47,39 @@ def _logits(params: Params, x: np.ndarray, head: HeadSpec) -> jax.Array:
     return Head(head).apply({"params": params}, jnp.asarray(x))
 
 
+def _loss(
+    params: Params,
+    x: jax.Array,
+    y: jax.Array,
+    layers: Params,
+    units: list[jax.Array],
+    importance: jax.Array,
+    smoothing: jax.Array,
+) -> jax.Array:
+    for i, layer in enumerate(params.values()):
+        x = x @ (layer["kernel"] * layers[f"layer_{i}"])
+        if "bias" in layer:
+            x = x + layer["bias"][None]
+        if i < len(units):
+            x = jax.nn.relu(x) * units[i][None]
+    classes = x.shape[1]
+    target = (1 - smoothing) * jax.nn.one_hot(y, classes) + smoothing / classes
+    return -(importance[y] * (target * jax.nn.log_softmax(x)).sum(1)).mean()
+
+
+@partial(jax.jit, static_argnames="nesterov")
+def _step(params, velocity, rate, x, y, layers, units, importance, smoothing, momentum, nesterov):
+    """One minibatch; compiled once per shape, whatever the masks and the protocol are."""
+    value, gradient = jax.value_and_grad(_loss)(params, x, y, layers, units, importance, smoothing)
+
+    def moved(v, g):
+        return momentum * v - rate * g
+
+    velocity = jax.tree.map(moved, velocity, gradient)
+    move = jax.tree.map(moved, velocity, gradient) if nesterov else velocity
+    return jax.tree.map(jnp.add, params, move), velocity, value
+
+
 def fit_plain(
     masks: Masks,
     member: int,
@@ -57,35 +91,12 @@ def fit_plain(
 ) -> PlainFit:
     """Keras's SGD, minibatch by minibatch; units that are off are masked after their ReLU."""
     x, y = splits.train.x, splits.train.y
-    layers = _layer_masks(masks, member)
     units = [np.asarray(u[member], np.float32) for u in masks.units]
-    smoothing = np.float32(protocol.label_smoothing)
     importance = np.ones(head.classes, np.float32)
     if protocol.class_weights == "balanced":
         importance[np.unique(y)] = compute_class_weight("balanced", classes=np.unique(y), y=y)
-
-    def loss(params: Params, x: jax.Array, y: jax.Array) -> jax.Array:
-        for i in range(len(head.hidden) + 1):
-            layer = params[f"layer_{i}"]
-            x = x @ (layer["kernel"] * layers[f"layer_{i}"])
-            if "bias" in layer:
-                x = x + layer["bias"][None]
-            if i < len(units):
-                x = jax.nn.relu(x) * units[i][None]
-        target = (1 - smoothing) * jax.nn.one_hot(y, head.classes) + smoothing / head.classes
-        return -(jnp.asarray(importance)[y] * (target * jax.nn.log_softmax(x)).sum(1)).mean()
-
-    @jax.jit
-    def step(params, velocity, rate, x, y):
-        value, gradient = jax.value_and_grad(loss)(params, x, y)
-        m = protocol.momentum
-        velocity = jax.tree.map(lambda v, g: m * v - rate * g, velocity, gradient)
-        if protocol.nesterov:
-            move = jax.tree.map(lambda v, g: m * v - rate * g, velocity, gradient)
-        else:
-            move = velocity
-        return jax.tree.map(jnp.add, params, move), velocity, value
-
+    smoothing, momentum = np.float32(protocol.label_smoothing), np.float32(protocol.momentum)
+    given = (_layer_masks(masks, member), units, importance, smoothing, momentum)
     params = init_params(head, seed) if params is None else params
     velocity = jax.tree.map(np.zeros_like, params)
     best, best_loss, wait, losses, steps = params, np.inf, 0, [], 0
@@ -94,7 +105,9 @@ def fit_plain(
         for start in range(0, len(y), protocol.batch_size):
             rows = order[start : start + protocol.batch_size]
             rate = np.float32(protocol.learning_rate / (1 + protocol.decay * steps))
-            params, velocity, value = step(params, velocity, rate, x[rows], y[rows])
+            params, velocity, value = _step(
+                params, velocity, rate, x[rows], y[rows], *given, nesterov=protocol.nesterov
+            )
             total, steps = total + float(value) * len(rows), steps + 1
         losses.append(total / len(y))
         wait += 1

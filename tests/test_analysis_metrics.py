@@ -137,7 +137,7 @@ def test_the_perturbation_is_the_gradients_by_jax() -> None:
             z = jax.nn.relu(z) if i < len(small.layers) - 1 else z
         return jnp.log(jax.nn.softmax(z / 10.0).max())
 
-    slope = np.asarray(jax.vmap(jax.grad(score))(jnp.asarray(x)))
+    slope = np.asarray(jax.jit(jax.vmap(jax.grad(score)))(jnp.asarray(x)))
     assert (slope[:, ::4] == 0).all()
     moved = x + np.float32(0.05) * np.sign(slope)
     found = odin_scores(small, x, temperature=10.0, perturbation=0.05)

@@ -366,7 +366,9 @@ def test_threads_train_members_of_their_own():
 
 
 def numpy_scores(layers, x, y):
-    z = np.asarray(forward(layers, x), np.float64)
+    z = x.astype(np.float64)
+    for i, (kernel, bias) in enumerate(layers):
+        z = (np.maximum(z, 0) if i else z) @ kernel + (0 if bias is None else bias)
     losses = np.log(np.exp(z - z.max(1, keepdims=True)).sum(1)) + z.max(1) - z[np.arange(len(y)), y]
     return (z.argmax(1) == y).sum(), losses.sum()
 

@@ -25,6 +25,8 @@ from evojax_prune.search import GeneticOptions, make_strategy, run_search
 from evojax_prune.search.operators.fronts import crowding_distances, front_numbers, fronts_first
 from evojax_prune.search.selection import hypervolume
 
+# Compiled whole: an operation at a time takes longer, and a loop is compiled at every call.
+fronts_of = jax.jit(front_numbers)
 LOSS = Objective("loss", "loss", maximised=False)
 SIZE = Objective("size", "size", maximised=False, noisy=False, scale="log")
 BITS = 24
@@ -36,7 +38,7 @@ WORTH = np.exp(np.random.default_rng(3).normal(size=BITS)) / BITS
 def test_fronts_are_pymoos(objectives: int, levels: int) -> None:
     rng = np.random.default_rng(objectives)
     costs = rng.integers(0, levels, (60, objectives)).astype(np.float32)
-    found = np.asarray(front_numbers(jnp.asarray(costs)))
+    found = np.asarray(fronts_of(jnp.asarray(costs)))
     for number, front in enumerate(NonDominatedSorting().do(costs.astype(np.float64))):
         assert set(np.flatnonzero(found == number)) == set(front)
 
@@ -44,8 +46,8 @@ def test_fronts_are_pymoos(objectives: int, levels: int) -> None:
 @pytest.mark.parametrize("objectives", [2, 3])
 def test_crowding_is_pymoos(objectives: int) -> None:
     costs = np.random.default_rng(0).random((60, objectives)).astype(np.float32)
-    front = np.asarray(front_numbers(jnp.asarray(costs)))
-    found = np.asarray(crowding_distances(jnp.asarray(costs), jnp.asarray(front)))
+    front = np.asarray(fronts_of(jnp.asarray(costs)))
+    found = np.asarray(jax.jit(crowding_distances)(jnp.asarray(costs), jnp.asarray(front)))
     for number in np.unique(front):
         rows = front == number
         if rows.sum() > objectives:  # pymoo gives inf to all of a few
@@ -58,7 +60,7 @@ def test_crowding_is_pymoos(objectives: int) -> None:
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=8, max_size=8))
 def test_no_front_dominates_an_earlier_one(pairs: list[tuple[int, int]]) -> None:
     costs = np.array(pairs, np.float32)
-    front = np.asarray(front_numbers(jnp.asarray(costs)))
+    front = np.asarray(fronts_of(jnp.asarray(costs)))
     for i, one in enumerate(costs):
         dominating = [(other <= one).all() and (other < one).any() for other in costs]
         behind = front[np.flatnonzero(dominating)]
@@ -67,7 +69,7 @@ def test_no_front_dominates_an_earlier_one(pairs: list[tuple[int, int]]) -> None
 
 def test_what_failed_is_last_and_ties_go_to_the_smaller_then_the_earlier() -> None:
     costs = jnp.array([[jnp.inf, jnp.inf], [1, 1], [1, 1], [1, 1], [2, 2]], jnp.float32)
-    order = fronts_first(costs, jnp.array([1, 5, 4, 4, 1], jnp.int32))
+    order = jax.jit(fronts_first)(costs, jnp.array([1, 5, 4, 4, 1], jnp.int32))
     assert order.tolist() == [2, 3, 1, 4, 0]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,6 +18,10 @@ from evojax_prune.search.result import consensus
 
 LENGTH = 40
 KEY = jax.random.key(0, impl="threefry2x32")
+# Compiled whole: an operation at a time takes longer.
+breed = jax.jit(sized)
+some = jax.jit(some_of)
+best = jax.jit(highest)
 Bits = st.lists(st.booleans(), min_size=LENGTH, max_size=LENGTH)
 
 
@@ -29,7 +35,7 @@ def test_children_keep_what_is_agreed_and_sizes_in_between(
     one: list[bool], other: list[bool], seed: int
 ) -> None:
     parents = np.array([one, other])
-    children = np.asarray(jax.jit(sized)(keys(seed), jnp.asarray(parents)))
+    children = np.asarray(breed(keys(seed), jnp.asarray(parents)))
     low, high = sorted(parents.sum(1))
     for child in children:
         assert (child >= parents.all(0)).all()
@@ -40,7 +46,8 @@ def test_children_keep_what_is_agreed_and_sizes_in_between(
 def test_sizes_between_parents_are_even_on_a_log_scale() -> None:
     parents = np.zeros((2, 400), bool)
     parents[0, :4], parents[1, :] = True, True
-    draws = jax.vmap(sized, (0, None))(jax.random.split(KEY, 400), jnp.asarray(parents))
+    draw = jax.jit(jax.vmap(sized, (0, None)))
+    draws = draw(jax.random.split(KEY, 400), jnp.asarray(parents))
     sizes = np.log(np.asarray(draws).sum(2).ravel())
     assert np.mean(sizes) == pytest.approx((np.log(4) + np.log(400)) / 2, abs=0.15)
 
@@ -64,9 +71,8 @@ def test_a_guided_swap_prefers_high_quantiles() -> None:
     child = np.zeros((2, 200), bool)
     child[:, ::10] = True
     guide = jnp.linspace(0, 1, 200)[None]
-    draws = jax.vmap(SwapMutation(0.2, 8.0), (0, None, None))(
-        jax.random.split(KEY, 200), jnp.asarray(child), guide
-    )
+    draw = jax.jit(jax.vmap(SwapMutation(0.2, 8.0), (0, None, None)))
+    draws = draw(jax.random.split(KEY, 200), jnp.asarray(child), guide)
     added = np.asarray(draws) & ~child
     assert np.average(np.linspace(0, 1, 200), weights=added.sum((0, 1))) > 0.8
 
@@ -74,11 +80,11 @@ def test_a_guided_swap_prefers_high_quantiles() -> None:
 def test_some_of_and_highest_are_exact() -> None:
     bits = np.arange(LENGTH) % 3 == 0
     for count in (0, 1, 7, int(bits.sum())):
-        chosen = np.asarray(some_of(KEY, jnp.asarray(bits), jnp.int32(count)))
+        chosen = np.asarray(some(KEY, jnp.asarray(bits), jnp.int32(count)))
         assert chosen.sum() == count
         assert (chosen <= bits).all()
         scores = np.random.default_rng(0).normal(size=LENGTH).astype(np.float32)
-        top = np.asarray(highest(jnp.asarray(scores), jnp.asarray(bits), jnp.int32(count)))
+        top = np.asarray(best(jnp.asarray(scores), jnp.asarray(bits), jnp.int32(count)))
         expected = np.flatnonzero(bits)[np.argsort(-scores[bits])][:count]
         assert set(np.flatnonzero(top)) == set(expected)
 
@@ -88,29 +94,30 @@ def test_a_swap_is_what_its_own_draws_give(bias: float) -> None:
     """Both draws are made at once; seeded searches must not notice."""
     child = np.random.default_rng(1).random((2, LENGTH)) < 0.3
     guide = np.random.default_rng(2).random((1, LENGTH)).astype(np.float32)
-    found = SwapMutation(0.2, bias)(KEY, jnp.asarray(child), jnp.asarray(guide))
+    found = jax.jit(SwapMutation(0.2, bias))(KEY, jnp.asarray(child), jnp.asarray(guide))
     _, *keys = jax.random.split(KEY, 3)
     for key, before, after in zip(keys, child, np.asarray(found), strict=True):
         _, key_off, key_on = jax.random.split(key, 3)
         count = jnp.int32((before & ~after).sum())
-        off = some_of(key_off, jnp.asarray(before), count)
-        on = some_of(key_on, jnp.asarray(~before), count)
+        off = some(key_off, jnp.asarray(before), count)
+        on = some(key_on, jnp.asarray(~before), count)
         if bias:
             noisy = bias * guide[0] + jax.random.gumbel(key_on, (LENGTH,), jnp.float32)
-            on = highest(noisy, jnp.asarray(~before), count)
+            on = best(noisy, jnp.asarray(~before), count)
         np.testing.assert_array_equal(after, before ^ np.asarray(off) ^ np.asarray(on))
 
 
 def test_first_genomes_take_the_best_bits_at_many_sizes() -> None:
     guide = np.stack([np.linspace(0, 1, 512), np.linspace(1, 0, 512)]).astype(np.float32)
-    drawn = np.asarray(RankedGenomes(512).population(KEY, 40, jnp.asarray(guide)))
+    draw = jax.jit(RankedGenomes(512).population, static_argnums=1)
+    drawn = np.asarray(draw(KEY, 40, jnp.asarray(guide)))
     sizes = drawn.sum(1)
     assert sizes[-1] == 512  # the dense head
     assert sizes.min() <= 6
     counts, _ = np.histogram(np.log(sizes[:-1]), bins=4, range=(np.log(4), np.log(513)))
     assert counts.min() >= 8  # stratified
-    best = np.argsort(-guide[0])[: sizes[0]]
-    assert set(np.flatnonzero(drawn[0])) == set(best)  # the first ranking, without noise
+    top = np.argsort(-guide[0])[: sizes[0]]
+    assert set(np.flatnonzero(drawn[0])) == set(top)  # the first ranking, without noise
 
 
 @pytest.mark.slow
@@ -124,7 +131,8 @@ def test_copies_are_replaced_at_their_size() -> None:
     population = np.zeros((3, LENGTH), bool)
     population[:, :5] = True
     children = jnp.asarray(population)
-    changed = np.asarray(replace_duplicates(KEY, children, jnp.asarray(population), keep_size=True))
+    replace = jax.jit(partial(replace_duplicates, keep_size=True))
+    changed = np.asarray(replace(KEY, children, jnp.asarray(population)))
     assert len(np.unique(np.concatenate([changed, population[:1]]), axis=0)) == 4
     np.testing.assert_array_equal(changed.sum(1), 5)
 

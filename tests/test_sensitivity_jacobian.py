@@ -8,7 +8,12 @@ from sensitivity_heads import SPEC, closed_form, head_params, patterns
 
 from evojax_prune.core.flax_head import Head
 from evojax_prune.core.masks import Masks, apply_mask
-from evojax_prune.sensitivity.jacobian import activations, jacobian, outputs
+from evojax_prune.sensitivity import jacobian as sensing
+
+# Compiled whole: an operation at a time takes longer.
+activations = jax.jit(sensing.activations, static_argnums=2)
+jacobian = jax.jit(sensing.jacobian, static_argnums=(2, 3))
+outputs = jax.jit(sensing.outputs, static_argnums=(2, 3))
 
 
 @pytest.mark.parametrize("of", ["probabilities", "logits"])

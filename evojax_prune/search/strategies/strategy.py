@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 import dataclasses
 import functools
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -86,12 +87,12 @@ class Strategy(abc.ABC):
 def asking(algorithm: PopulationBasedAlgorithm) -> Callable[..., Any]:
     """``algorithm.ask``; on a CPU without optimisations that take longer than they save.
 
-    Its many random draws take XLA seconds to compile and milliseconds to run.
+    Its many random draws take XLA seconds to compile and milliseconds to run. A level that
+    ``XLA_FLAGS`` gives is kept to.
     """
-    cpu = jax.default_backend() == "cpu"
-    return jax.jit(
-        algorithm.ask, compiler_options={"xla_backend_optimization_level": 1} if cpu else None
-    )
+    level = "xla_backend_optimization_level"
+    quick = jax.default_backend() == "cpu" and level not in os.environ.get("XLA_FLAGS", "")
+    return jax.jit(algorithm.ask, compiler_options={level: 1} if quick else None)
 
 
 class BitStrategy(Strategy):
