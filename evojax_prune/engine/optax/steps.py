@@ -7,6 +7,7 @@ gradient, noise on the inputs, and connections switched in the first layer.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -94,9 +95,13 @@ def _accepts_rate_alone(factory: Any) -> bool:
 
 def optimizer_names() -> list[str]:
     """Names that ``Protocol.optimizer`` takes: ``sgd``, optax's optimizers and one's own."""
+    return sorted(_of_optax() | OPTIMIZERS.keys())
+
+
+@functools.cache
+def _of_optax() -> frozenset[str]:
     names = {n for n in dir(optax) if _accepts_rate_alone(getattr(optax, n))}
-    parts = {n for n in names if n.startswith("scale_by_")}
-    return sorted((names - parts - OTHERS) | OPTIMIZERS.keys())
+    return frozenset(names - {n for n in names if n.startswith("scale_by_")} - OTHERS)
 
 
 def make_optimizer(protocol: Protocol) -> optax.GradientTransformation:

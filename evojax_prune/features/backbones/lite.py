@@ -138,7 +138,7 @@ def load(known: LiteNetwork, weights: Path, image_size: int) -> Extractor:
     """
     network = EfficientNetLite(blocks(known.width, known.depth))
     tensors = _of_this_network(load_tensors(weights), network.blocks, known.name, weights)
-    params = jax.tree.map(jnp.asarray, _fold(tensors, network.blocks))
+    params = jax.device_put(_fold(tensors, network.blocks))
     return _extractor(known.name, image_size, network, params)
 
 

@@ -95,6 +95,13 @@ def asking(algorithm: PopulationBasedAlgorithm) -> Callable[..., Any]:
     return jax.jit(algorithm.ask, compiler_options={level: 1} if quick else None)
 
 
+@functools.partial(jax.jit, static_argnums=(0, 2))
+def _first_population(
+    first: InitialGenomes | RankedGenomes, key: jax.Array, members: int, guide: jax.Array | None
+) -> jax.Array:
+    return first.population(key, members, guide)
+
+
 class BitStrategy(Strategy):
     """A genetic algorithm on bits (:class:`~evojax_prune.search.strategies.binary.BinaryGA`)."""
 
@@ -114,14 +121,15 @@ class BitStrategy(Strategy):
         first: InitialGenomes | RankedGenomes = initial or first_genomes(plan)
         if initial is None and plan.options.init == "ranked":
             first = RankedGenomes(plan.genome_length, plan.options.density)
+        self._first = first
         guide = None if plan.guide is None else jnp.asarray(plan.guide)
         self._params = algorithm.default_params.replace(guide=guide)
-        self._first = jax.jit(lambda key: first.population(key, algorithm.population_size, guide))
 
     def ask(self, key: jax.Array, state: Any) -> tuple[np.ndarray, Any]:
         """See :class:`Strategy`."""
         if state is None:
-            genomes = self._first(key)
+            members = self.algorithm.population_size
+            genomes = _first_population(self._first, key, members, self._params.guide)
         else:
             genomes, state = asking(self.algorithm)(key, state, self._params)
         return np.asarray(genomes), state
