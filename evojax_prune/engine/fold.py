@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import threading
 from collections.abc import Callable
 
@@ -14,6 +15,7 @@ from evojax_prune.core.head import HeadSpec, Params, init_params
 from evojax_prune.core.protocol import Protocol
 from evojax_prune.core.splits import FeatureSplits, Split
 from evojax_prune.engine.batches import epoch_order
+from evojax_prune.engine.native import choose_features
 
 SPLITS = ("train", "selection", "test")
 """The splits of a fold by name."""
@@ -78,13 +80,14 @@ class Fold:
         return self.split_by_feature("train")
 
     def split_by_feature(self, name: str) -> np.ndarray:
-        """Features of a split ``float32 [F, n]``, its rows as in :meth:`labels`."""
+        """Features of a split ``float32 [F, n]``, its rows as in :meth:`labels`.
+
+        Only the native path asks for them, and its kernel turns them.
+        """
 
         def make() -> np.ndarray:
-            columns = self.split(name).x.T
-            if name == "train":
-                return columns.take(self.visits, axis=1)
-            return np.ascontiguousarray(columns)
+            x = np.ascontiguousarray(self.split(name).x)
+            return choose_features(x, self.visits if name == "train" else np.arange(len(x)))
 
         return self._once(("by feature", name), make)
 
@@ -181,12 +184,22 @@ def make_fold(
         ValueError: features, labels or parameters do not fit the head.
     """
     converted = {name: convert_split(name, getattr(splits, name), head) for name in SPLITS}
-    fold = Fold(converted, head, init_params(head, seed) if params is None else params, seed)
+    fold = Fold(converted, head, _initial(head, seed) if params is None else params, seed)
     for i, (rows, columns) in enumerate(zip(head.widths, head.widths[1:], strict=False)):
         shape = fold.params[f"layer_{i}"]["kernel"].shape
         if shape != (rows, columns):
             raise ValueError(f"layer_{i} has a kernel of {shape}, expected {(rows, columns)}")
     return fold
+
+
+@functools.lru_cache(maxsize=4)
+def _initial(head: HeadSpec, seed: int) -> Params:
+    """Initial parameters, which the folds of every fresh split share; read-only."""
+    params = init_params(head, seed)
+    for layer in params.values():
+        for leaf in layer.values():
+            leaf.flags.writeable = False
+    return params
 
 
 def convert_split(name: str, split: Split, head: HeadSpec) -> Split:

@@ -50,7 +50,15 @@ def plan(
             f"unknown form {form!r} of engine {path.name!r}; expected some of the words"
             f" {', '.join(sorted(path.words))}"
         )
-    return path, [_cheapest(path, fold, active, protocol, wanted) for active in actives]
+    forms: dict[Any, Any] = {}  # by all that they depend on: members of one size are many
+    for active in actives:
+        if (size := _size(active)) not in forms:
+            forms[size] = _cheapest(path, fold, active, protocol, wanted)
+    return path, [forms[_size(active)] for active in actives]
+
+
+def _size(active: Active) -> tuple[Any, ...]:
+    return active.widths, tuple(mask is None for mask in active.connections)
 
 
 def _path(actives: Sequence[Active], protocol: Protocol, engine: str) -> EnginePath:

@@ -7,10 +7,9 @@ import functools
 import importlib.machinery
 from pathlib import Path
 
-FLOATS = ctypes.POINTER(ctypes.c_float)
-INTS = ctypes.POINTER(ctypes.c_int32)
-DOUBLES = ctypes.POINTER(ctypes.c_double)
-LONGS = ctypes.POINTER(ctypes.c_int64)
+ADDRESS = ctypes.c_void_p
+"""Of an array's first number. Typed pointers would take longer to make than a small member's step
+takes to train; whoever gives an address keeps its array."""
 
 VERSION = 4
 """``EP_VERSION``."""
@@ -22,12 +21,12 @@ class NativeLayer(ctypes.Structure):
     _fields_ = (
         ("inputs", ctypes.c_int32),
         ("outputs", ctypes.c_int32),
-        ("w", FLOATS),
-        ("v", FLOATS),
-        ("best_w", FLOATS),
-        ("b", FLOATS),
-        ("vb", FLOATS),
-        ("best_b", FLOATS),
+        ("w", ADDRESS),
+        ("v", ADDRESS),
+        ("best_w", ADDRESS),
+        ("b", ADDRESS),
+        ("vb", ADDRESS),
+        ("best_b", ADDRESS),
     )
 
 
@@ -35,10 +34,10 @@ class NativeMember(ctypes.Structure):
     """``ep_member``."""
 
     _fields_ = (
-        ("inputs", FLOATS),
-        ("z0", FLOATS),
-        ("labels", INTS),
-        ("order", INTS),
+        ("inputs", ADDRESS),
+        ("z0", ADDRESS),
+        ("labels", ADDRESS),
+        ("order", ADDRESS),
         ("rows", ctypes.c_int32),
         ("epochs", ctypes.c_int32),
         ("n_layers", ctypes.c_int32),
@@ -48,15 +47,15 @@ class NativeMember(ctypes.Structure):
         ("decay", ctypes.c_double),
         ("min_delta", ctypes.c_double),
         ("label_smoothing", ctypes.c_double),
-        ("class_weights", FLOATS),
+        ("class_weights", ADDRESS),
         ("batch_size", ctypes.c_int32),
         ("nesterov", ctypes.c_int32),
         ("patience", ctypes.c_int32),
         ("restore_best", ctypes.c_int32),
         ("layers", ctypes.POINTER(NativeLayer)),
-        ("rest", FLOATS),
-        ("drift", FLOATS),
-        ("best_a", FLOATS),
+        ("rest", ADDRESS),
+        ("drift", ADDRESS),
+        ("best_a", ADDRESS),
         ("scale", ctypes.c_double),
         ("step", ctypes.c_int64),
         ("best_loss", ctypes.c_float),
@@ -64,7 +63,7 @@ class NativeMember(ctypes.Structure):
         ("stopped", ctypes.c_int32),
         ("epochs_before", ctypes.c_int32),
         ("epochs_run", ctypes.c_int32),
-        ("losses", DOUBLES),
+        ("losses", ADDRESS),
     )
 
 
@@ -94,9 +93,9 @@ def load(path: Path) -> ctypes.CDLL:
     library.ep_floats.argtypes = [ctypes.c_int32, ctypes.c_int32]
     library.ep_floats.restype = ctypes.c_int64
     for function in (library.ep_pack, library.ep_unpack):
-        function.argtypes = [FLOATS, ctypes.c_int32, ctypes.c_int32, FLOATS]
+        function.argtypes = [ADDRESS, ctypes.c_int32, ctypes.c_int32, ADDRESS]
         function.restype = None
-    library.ep_choose.argtypes = [FLOATS, LONGS, ctypes.c_int32, ctypes.c_int32, FLOATS]
+    library.ep_choose.argtypes = [ADDRESS, ADDRESS, ctypes.c_int32, ctypes.c_int32, ADDRESS]
     library.ep_choose.restype = None
     library.ep_instructions.argtypes = []
     library.ep_instructions.restype = ctypes.c_char_p

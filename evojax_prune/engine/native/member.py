@@ -10,14 +10,7 @@ import numpy as np
 
 from evojax_prune.core.protocol import Protocol
 from evojax_prune.engine.native import panels
-from evojax_prune.engine.native.library import (
-    DOUBLES,
-    INTS,
-    NativeLayer,
-    NativeMember,
-    NativeScores,
-    kernel,
-)
+from evojax_prune.engine.native.library import NativeLayer, NativeMember, NativeScores, kernel
 
 Pair = tuple[np.ndarray, np.ndarray | None]
 """Kernel ``float32 [in, out]`` and bias ``float32 [out]`` of a layer, None without a bias."""
@@ -151,10 +144,10 @@ def train_epochs(
     layers = (NativeLayer * len(state.layers))(*map(_layer, state.layers))
     dual = state.dual
     member = NativeMember(
-        inputs=panels.floats(inputs),
-        z0=panels.floats(z0),
-        labels=y.ctypes.data_as(INTS),
-        order=order.ctypes.data_as(INTS),
+        inputs=panels.address(inputs),
+        z0=panels.address(z0),
+        labels=panels.address(y),
+        order=panels.address(order),
         rows=state.rows,
         epochs=epochs,
         n_layers=len(layers),
@@ -164,21 +157,21 @@ def train_epochs(
         decay=protocol.decay,
         min_delta=protocol.min_delta,
         label_smoothing=protocol.label_smoothing,
-        class_weights=panels.floats(weights),
+        class_weights=panels.address(weights),
         batch_size=min(protocol.batch_size, state.rows),
         nesterov=protocol.nesterov,
         patience=protocol.patience,
         restore_best=protocol.restore_best,
         layers=layers,
-        rest=panels.floats(dual.rest if dual else None),
-        drift=panels.floats(dual.drift if dual else None),
-        best_a=panels.floats(dual.best if dual else None),
+        rest=panels.address(dual.rest if dual else None),
+        drift=panels.address(dual.drift if dual else None),
+        best_a=panels.address(dual.best if dual else None),
         scale=dual.scale if dual else 1.0,
         step=state.step,
         best_loss=state.best_loss,
         wait=state.wait,
         epochs_before=state.epochs,
-        losses=losses.ctypes.data_as(DOUBLES),
+        losses=panels.address(losses),
     )
     if kernel().ep_train(ctypes.byref(member)) != 0:
         raise MemoryError("no memory for training a member in the native kernel")
@@ -213,8 +206,8 @@ def score(state: MemberState, x: np.ndarray, y: np.ndarray) -> tuple[float, floa
     _check_labels(state, y)
     layers = (NativeLayer * len(state.layers))(*map(_scored_layer, state.layers))
     member = NativeMember(
-        inputs=panels.floats(x),
-        labels=y.ctypes.data_as(INTS),
+        inputs=panels.address(x),
+        labels=panels.address(y),
         rows=len(y),
         n_layers=len(layers),
         batch_size=SCORED_ROWS,
@@ -258,15 +251,15 @@ def _layer(layer: LayerState) -> NativeLayer:
     return NativeLayer(
         layer.inputs,
         layer.outputs,
-        *map(panels.floats, (layer.now, layer.velocity, layer.best)),
-        *map(panels.floats, (bias.now, bias.velocity, bias.best) if bias else (None,) * 3),
+        *map(panels.address, (layer.now, layer.velocity, layer.best)),
+        *map(panels.address, (bias.now, bias.velocity, bias.best) if bias else (None,) * 3),
     )
 
 
 def _scored_layer(layer: LayerState) -> NativeLayer:
-    best, bias = panels.floats(layer.best), layer.bias
+    best, bias = panels.address(layer.best), layer.bias
     return NativeLayer(
-        layer.inputs, layer.outputs, w=best, b=panels.floats(bias.best if bias else None)
+        layer.inputs, layer.outputs, w=best, b=panels.address(bias.best if bias else None)
     )
 
 

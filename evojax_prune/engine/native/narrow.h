@@ -8,21 +8,21 @@
 
 #include "layers.h"
 
-/* Calls function(classes, n, ...) with constants. */
-#define BY_CLASSES(classes, function, n, ...)            \
+/* Calls function(classes, ...) with a constant. */
+#define BY_CLASSES(classes, function, ...)            \
     switch (classes) {                                   \
-        case 1: function(1, n, __VA_ARGS__); break;      \
-        case 2: function(2, n, __VA_ARGS__); break;      \
-        case 3: function(3, n, __VA_ARGS__); break;      \
-        case 4: function(4, n, __VA_ARGS__); break;      \
-        case 5: function(5, n, __VA_ARGS__); break;      \
-        case 6: function(6, n, __VA_ARGS__); break;      \
-        case 7: function(7, n, __VA_ARGS__); break;      \
-        case 8: function(8, n, __VA_ARGS__); break;      \
-        case 9: function(9, n, __VA_ARGS__); break;      \
-        case 10: function(10, n, __VA_ARGS__); break;    \
-        case 11: function(11, n, __VA_ARGS__); break;    \
-        default: function(NARROW, n, __VA_ARGS__); break; \
+        case 1: function(1, __VA_ARGS__); break;      \
+        case 2: function(2, __VA_ARGS__); break;      \
+        case 3: function(3, __VA_ARGS__); break;      \
+        case 4: function(4, __VA_ARGS__); break;      \
+        case 5: function(5, __VA_ARGS__); break;      \
+        case 6: function(6, __VA_ARGS__); break;      \
+        case 7: function(7, __VA_ARGS__); break;      \
+        case 8: function(8, __VA_ARGS__); break;      \
+        case 9: function(9, __VA_ARGS__); break;      \
+        case 10: function(10, __VA_ARGS__); break;    \
+        case 11: function(11, __VA_ARGS__); break;    \
+        default: function(NARROW, __VA_ARGS__); break; \
     }
 
 /* ---- between panels, of which there is one, and rows by class ---- */
@@ -55,45 +55,37 @@ static void close_narrow(session *s) {
 
 /* ---- forward ---- */
 
-/* Activations of some units by unit: [unit][lane]. */
-static void activations_by_unit(session *s, int from, int units) {
+/* Of LANES lanes; units up to whole vectors, whose padding has weights of zero. Each block of
+ * activations is turned in the registers: shuffles and products keep different ports busy. */
+INLINE void logits_of(const int classes, session *s, int from, int units, int lane) {
     const layer_scratch *part = &s->layers[s->m->n_layers - 2];
-    for (int i = 0; i < up(s->batch.count, LANES); i += LANES)
-        for (int u = 0; u < units; u += LANES)
-            transpose_block(part->rows + i * part->stride + from + u, part->stride,
-                            s->by_unit + (size_t)u * s->lanes + i, s->lanes);
-}
-
-INLINE void logits_of(const int classes, const int n, session *s, int from, int units, int lane) {
     const size_t stride = stride_of(last_layer(s)->in);
-    const float *a = s->by_unit + lane, *w = s->narrow.w + from;
+    const float *rows = part->rows + lane * part->stride + from, *w = s->narrow.w + from;
     float *out = s->narrow.gradient + lane;
-    vf sum[NARROW][2];
-    for (int c = 0; c < classes; c++)
-        for (int j = 0; j < n; j++) sum[c][j] = load(out + c * s->lanes + j * LANES);
-    for (int u = 0; u < units; u++, a += s->lanes)
-        for (int c = 0; c < classes; c++)
-            for (int j = 0; j < n; j++)
-                sum[c][j] += splat(w[c * stride + u]) * load(a + j * LANES);
-    for (int c = 0; c < classes; c++)
-        for (int j = 0; j < n; j++) store(out + c * s->lanes + j * LANES, sum[c][j]);
+    vf sum[NARROW];
+    for (int c = 0; c < classes; c++) sum[c] = load(out + c * s->lanes);
+    for (int u = 0; u < units; u += LANES) {
+        vf by_unit[LANES];
+        columns_of(rows + u, part->stride, by_unit);
+#pragma GCC unroll 16
+        for (int k = 0; k < LANES; k++)
+            for (int c = 0; c < classes; c++) sum[c] += splat(w[c * stride + u + k]) * by_unit[k];
+    }
+    for (int c = 0; c < classes; c++) store(out + c * s->lanes, sum[c]);
 }
 
-/* Logits, [class][lane]. */
-static void forward_narrow(session *s) {
+/* Logits, [class][lane], begin at the bias. */
+static void start_logits(session *s) {
     const ep_layer *l = last_layer(s);
-    const int used = up(s->batch.count, LANES), wide = 2 * l->out <= SUMS;
     for (int c = 0; c < l->out; c++)
-        for (int i = 0; i < used; i += LANES)
+        for (int i = 0; i < up(s->batch.count, LANES); i += LANES)
             store(s->narrow.gradient + c * s->lanes + i, splat(l->b ? l->b[c] : 0.0f));
-    for (int from = 0; from < l->in; from += NARROW_DEPTH) {
-        const int units = least(NARROW_DEPTH, l->in - from);
-        activations_by_unit(s, from, units);
-        int lane = 0;
-        for (; wide && lane + LANES < used; lane += 2 * LANES)
-            BY_CLASSES(l->out, logits_of, 2, s, from, units, lane)
-        for (; lane < used; lane += LANES) BY_CLASSES(l->out, logits_of, 1, s, from, units, lane)
-    }
+}
+
+/* Adds the part of some units, which come in their order. */
+static void add_to_logits(session *s, int from, int units) {
+    for (int lane = 0; lane < s->batch.count; lane += LANES)
+        BY_CLASSES(last_layer(s)->out, logits_of, s, from, units, lane)
 }
 
 /* Of LANES lanes; keeps what the losses are made of. */
@@ -146,12 +138,14 @@ static double softmax_narrow(session *s) {
 
 /* ---- backward ---- */
 
-/* Of n vectors of units: their weights' update, and their activations to their gradient. */
-INLINE void backward_units(const int classes, const int n, session *s, int unit) {
+/* Of n vectors of units: their weights' update, and the gradient of their activations. */
+INLINE void backward_units(const int classes, const int n, session *s, int unit, float *to,
+                           size_t to_stride) {
     const layer_scratch *part = &s->layers[s->m->n_layers - 2];
     const size_t stride = stride_of(last_layer(s)->in);
     const float *g = s->narrow.gradient, *push = s->narrow.push;
-    float *at = part->rows + unit, *w = s->narrow.w + unit, *v = s->narrow.v + unit;
+    const float *at = part->rows + unit;
+    float *w = s->narrow.w + unit, *v = s->narrow.v + unit;
     const vf scale = splat(s->scaled ? s->rule.rate : 1.0f);
     vf sum[NARROW][PANEL], weights[NARROW][PANEL];
     for (int c = 0; c < classes; c++)
@@ -159,7 +153,7 @@ INLINE void backward_units(const int classes, const int n, session *s, int unit)
             sum[c][j] = splat(0.0f);
             weights[c][j] = load(w + c * stride + j * LANES);
         }
-    for (int i = 0; i < s->batch.count; i++, at += part->stride, g++, push++)
+    for (int i = 0; i < s->batch.count; i++, at += part->stride, to += to_stride, g++, push++)
         for (int j = 0; j < n; j++) {
             const vf a = load(at + j * LANES);
             vf below = splat(0.0f);
@@ -167,10 +161,36 @@ INLINE void backward_units(const int classes, const int n, session *s, int unit)
                 sum[c][j] += splat(push[c * s->lanes]) * a;
                 below += splat(g[c * s->lanes]) * weights[c][j];
             }
-            store(at + j * LANES, choose(a > splat(0.0f), scale * below, splat(0.0f)));
+            store(to + j * LANES, choose(a > splat(0.0f), scale * below, splat(0.0f)));
         }
     for (int c = 0; c < classes; c++)
         sgd_row(n, sum[c], w + c * stride, v + c * stride, s->rule.momentum, s->rule.nesterov);
+}
+
+/* Of a panel of units. Their gradient replaces the activations or, if the layer before is to be
+ * updated at once, is used while it lies in the cache. */
+static void backward_panel(session *s, const ep_layer *before, panel p) {
+    const layer_scratch *part = &s->layers[s->m->n_layers - 2];
+    const int classes = last_layer(s)->out;
+    const int most = least(PANEL, SUMS / 2 / classes > 1 ? SUMS / 2 / classes : 1);
+    float *to = s->at_once ? s->gradient_of_panel : part->rows + p.column;
+    const size_t stride = s->at_once ? PANEL * LANES : part->stride;
+    for (int done = 0; done < p.vectors;) {
+        const int n = least(most, p.vectors - done), unit = p.column + done * LANES;
+        float *some = to + done * LANES;
+        switch (n) {
+            case 1: BY_CLASSES(classes, backward_units, 1, s, unit, some, stride) break;
+            case 2: BY_CLASSES(classes, backward_units, 2, s, unit, some, stride) break;
+            default: BY_CLASSES(classes, backward_units, PANEL, s, unit, some, stride)
+        }
+        done += n;
+    }
+    if (s->at_once)
+        update(p.vectors, &(update_job){.rows = s->batch.count, .units = before->in,
+                                        .lanes = s->lanes, .a = s->tiles_before, .g = to,
+                                        .stride = stride, .w = before->w + p.start,
+                                        .v = before->v + p.start, .momentum = s->rule.momentum,
+                                        .nesterov = s->rule.nesterov});
 }
 
 /* The layer's update; the activations before it are replaced by their gradient. */
@@ -179,17 +199,10 @@ static void backward_narrow(session *s) {
     for (int c = 0; c < l->out; c++)
         for (int i = 0; i < s->batch.count; i++)
             s->narrow.push[c * s->lanes + i] = s->rule.rate * s->narrow.gradient[c * s->lanes + i];
-    const int most = least(PANEL, SUMS / 2 / l->out > 1 ? SUMS / 2 / l->out : 1);
-    for (int unit = 0, left = up(l->in, LANES) / LANES; left > 0;) {
-        const int n = least(most, left);
-        switch (n) {
-            case 1: BY_CLASSES(l->out, backward_units, 1, s, unit) break;
-            case 2: BY_CLASSES(l->out, backward_units, 2, s, unit) break;
-            default: BY_CLASSES(l->out, backward_units, PANEL, s, unit)
-        }
-        unit += n * LANES;
-        left -= n;
-    }
+    const ep_layer *before = l - 1;
+    const shape all = shape_of(before->in, before->out);
+    if (s->at_once) pack_tiles(s->inputs, s->batch.count, before->in, s->lanes, s->tiles_before);
+    for (int i = 0; i < all.panels; i++) backward_panel(s, before, panel_of(all, i));
     update_bias(l, s->narrow.gradient, 1, s->lanes, s->batch.count, s->rule);
 }
 

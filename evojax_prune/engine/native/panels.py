@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import ctypes
-
 import numpy as np
 
-from evojax_prune.engine.native.library import FLOATS, LONGS, kernel
+from evojax_prune.engine.native.library import kernel
 
 CACHE_LINE = 64
 """Bytes; a vector across two lines costs two loads."""
@@ -35,14 +33,14 @@ def pack(matrix: np.ndarray) -> np.ndarray:
     """A ``float32`` matrix in panels."""
     plain = np.ascontiguousarray(matrix, np.float32)
     packed = empty(*plain.shape)
-    kernel().ep_pack(floats(plain), *plain.shape, floats(packed))
+    kernel().ep_pack(address(plain), *plain.shape, address(packed))
     return packed
 
 
 def unpack(packed: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     """The matrix of a shape that :func:`pack` has packed."""
     plain = np.empty(shape, np.float32)
-    kernel().ep_unpack(floats(packed), *shape, floats(plain))
+    kernel().ep_unpack(address(packed), *shape, address(plain))
     return plain
 
 
@@ -66,11 +64,10 @@ def choose_features(by_feature: np.ndarray, chosen: np.ndarray) -> np.ndarray:
     if len(chosen) and not 0 <= chosen.min() <= chosen.max() < features:
         raise ValueError(f"chosen features must be in [0, {features})")
     x = np.empty((rows, len(chosen)), np.float32)
-    pointer = chosen.ctypes.data_as(LONGS)
-    kernel().ep_choose(floats(by_feature), pointer, len(chosen), rows, floats(x))
+    kernel().ep_choose(address(by_feature), address(chosen), len(chosen), rows, address(x))
     return x
 
 
-def floats(array: np.ndarray | None) -> ctypes._Pointer[ctypes.c_float] | None:
-    """Pointer to the floats of a contiguous array."""
-    return None if array is None else array.ctypes.data_as(FLOATS)
+def address(array: np.ndarray | None) -> int | None:
+    """Where the numbers of a contiguous array lie."""
+    return None if array is None else array.ctypes.data

@@ -28,9 +28,8 @@ typedef struct {
     int count;
 } minibatch;
 
-/* Classes up to which the last layer is a narrow one, see narrow.h, and its units at a time. */
+/* Classes up to which the last layer is a narrow one, see narrow.h. */
 #define NARROW 12
-#define NARROW_DEPTH 64
 #define LANE_NUMBERS 7
 
 /* By class, [class][unit] and [class][lane]; NULL in a last layer that is not narrow. */
@@ -58,7 +57,10 @@ typedef struct {
     float *gradient_before; /* by row */
     int count_before;
     sgd rule_before;
-    int scaled; /* the first layer's gradient comes times the rate */
+    int scaled;   /* the first layer's gradient comes times the rate */
+    int followed; /* the narrow layer comes right after the primal first one */
+    int at_once;  /* the first layer's update is not put off */
+    float *gradient_of_panel; /* for it, [lane][PANEL * LANES] */
     int seen; /* dual: no row from this one on has been in a batch */
 } session;
 
@@ -109,6 +111,8 @@ static void lay_out(session *s, arena *a) {
     s->copied = take(a, lanes * stride_of(m->layers[0].in) * f);
     s->tiles_before = take(a, lanes * up(m->layers[0].in, TILE) * f);
     s->gradient_before = take(a, lanes * stride_of(m->layers[0].out) * f);
+    s->gradient_of_panel = take(a, lanes * PANEL * LANES * f);
+    s->followed = s->narrow.w && m->n_layers == 2;
 }
 
 /* Lays out a session's scratch memory in one piece, which the caller frees; NULL without memory. */

@@ -1,18 +1,19 @@
 /* Training of one member; included once for each instruction set. */
 #include "first.h"
-#include "narrow.h"
+
+/* Inputs up to which the first layer is updated at once: of more, weights and velocities are too many
+ * for the cache, and come from memory once a step if their update waits for the next product. */
+#ifndef AT_ONCE
+#define AT_ONCE 64
+#endif
 
 static void forward(session *s) {
     const ep_member *m = s->m;
+    if (s->narrow.w) start_logits(s);
     if (m->dual) forward_dual(s);
     else pass_primal(s, 1);
-    for (int l = 1; l < m->n_layers; l++) {
-        if (s->narrow.w && l == m->n_layers - 1) {
-            forward_narrow(s);
-            return;
-        }
-        forward_layer(s, l);
-    }
+    for (int l = 1; l < m->n_layers - (s->narrow.w ? 1 : 0); l++) forward_layer(s, l);
+    if (s->narrow.w && !s->followed) add_to_logits(s, 0, last_layer(s)->in);
 }
 
 static void backward(session *s) {
@@ -24,7 +25,7 @@ static void backward(session *s) {
         mask_gradient(s, &s->layers[l - 1], m->layers[l].in);
     }
     if (m->dual) update_dual(s);
-    else put_off_update(s);
+    else if (!s->at_once) put_off_update(s);
 }
 
 static sgd rule_of(const ep_member *m) {
@@ -81,7 +82,8 @@ static int train(ep_member *m) {
     char *memory = reserve(&s);
     if (!memory) return -1;
     if (s.narrow.w) open_narrow(&s);
-    s.scaled = s.narrow.w && m->n_layers == 2 && !m->dual && !m->layers[0].b;
+    s.scaled = s.followed && !m->layers[0].b;
+    s.at_once = s.scaled && m->layers[0].in <= AT_ONCE;
     for (int e = 0; e < m->epochs && !m->stopped; e++)
         end_epoch(&s, train_epoch(&s, m->order + (size_t)e * m->rows));
     if (!m->restore_best) snapshot(&s);

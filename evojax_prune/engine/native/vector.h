@@ -76,8 +76,8 @@ INLINE vf relu_of(vf x) {
 #define QUARTERS_EVEN(i) ((i) % 4 + (i) / 4 * 8)
 #define QUARTERS_ODD(i) (QUARTERS_EVEN(i) + 4)
 
-/* Transposes a block of LANES x LANES floats. */
-INLINE void transpose_block(const float *from, size_t from_stride, float *to, size_t to_stride) {
+/* The columns of a block of LANES x LANES floats. */
+INLINE void columns_of(const float *from, size_t from_stride, vf *to) {
     vf fours[LANES / 4][4]; /* [g][k]: quarter q holds column 4 q + k of rows 4 g ... 4 g + 3 */
 #pragma GCC unroll 4
     for (int g = 0; g < LANES / 4; g++) {
@@ -94,21 +94,29 @@ INLINE void transpose_block(const float *from, size_t from_stride, float *to, si
 #pragma GCC unroll 4
     for (int k = 0; k < 4; k++) {
 #if LANES == 4
-        store(to + k * to_stride, fours[0][k]);
+        to[k] = fours[0][k];
 #elif LANES == 8
-        store(to + k * to_stride, SHUFFLE(fours[0][k], fours[1][k], HALF_LOW));
-        store(to + (4 + k) * to_stride, SHUFFLE(fours[0][k], fours[1][k], HALF_HIGH));
+        to[k] = SHUFFLE(fours[0][k], fours[1][k], HALF_LOW);
+        to[4 + k] = SHUFFLE(fours[0][k], fours[1][k], HALF_HIGH);
 #else
         const vf a = SHUFFLE(fours[0][k], fours[1][k], HALF_LOW);
         const vf b = SHUFFLE(fours[2][k], fours[3][k], HALF_LOW);
         const vf c = SHUFFLE(fours[0][k], fours[1][k], HALF_HIGH);
         const vf d = SHUFFLE(fours[2][k], fours[3][k], HALF_HIGH);
-        store(to + k * to_stride, SHUFFLE(a, b, QUARTERS_EVEN));
-        store(to + (4 + k) * to_stride, SHUFFLE(a, b, QUARTERS_ODD));
-        store(to + (8 + k) * to_stride, SHUFFLE(c, d, QUARTERS_EVEN));
-        store(to + (12 + k) * to_stride, SHUFFLE(c, d, QUARTERS_ODD));
+        to[k] = SHUFFLE(a, b, QUARTERS_EVEN);
+        to[4 + k] = SHUFFLE(a, b, QUARTERS_ODD);
+        to[8 + k] = SHUFFLE(c, d, QUARTERS_EVEN);
+        to[12 + k] = SHUFFLE(c, d, QUARTERS_ODD);
 #endif
     }
+}
+
+/* Transposes a block of LANES x LANES floats. */
+INLINE void transpose_block(const float *from, size_t from_stride, float *to, size_t to_stride) {
+    vf columns[LANES];
+    columns_of(from, from_stride, columns);
+#pragma GCC unroll 16
+    for (int i = 0; i < LANES; i++) store(to + i * to_stride, columns[i]);
 }
 
 /* to[column][row] = from[row][column], in whole blocks: both need room for multiples of LANES. */
