@@ -533,6 +533,14 @@ def png(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + body
 
 
+def linked_test(root: Path) -> None:
+    train = root / "train"
+    train.mkdir()
+    for folder in [path for path in root.iterdir() if path != train]:
+        folder.rename(train / folder.name)
+    (root / "test").symlink_to("train")
+
+
 def circles(folder: Path) -> None:
     for name in "abc":
         (folder / "cat" / name).symlink_to("..")
@@ -566,6 +574,7 @@ IMAGES: dict[str, tuple[Make, str, str]] = {
     "10 billion pixels": (stray(content(png(10**5, 10**5))), "", "more than 89 million pixels"),
     "150 million pixels": (stray(content(png(15000, 10000))), "", "more than 89 million pixels"),
     "links in circles": (circles, "", "a second time: remove the link"),
+    "test is a link": (linked_test, "", "a second time: remove the link"),
     "class without images": (lambda f: (f / "eel").mkdir(), "", "eel holds no images: fill or"),
     "class not UTF-8": (lambda f: (f / "cat").rename(f / "\udcff"), "", "cannot be a class name"),
     "class of a space": (lambda f: (f / "cat").rename(f / " "), "", "name of class 0 is empty"),
