@@ -31,7 +31,8 @@ if TYPE_CHECKING:
         plot_scores,
     )
     from evojax_prune.run.config import RunConfig
-    from evojax_prune.run.run import load_splits, prune
+    from evojax_prune.run.data import load_splits
+    from evojax_prune.run.run import prune
 
 __all__ = [
     "FeatureSplits",
@@ -74,7 +75,7 @@ _HOMES = {
     "fit_population": "engine",
     "head_spec": "core.head",
     "load": "deploy.classifier",
-    "load_splits": "run.run",
+    "load_splits": "run.data",
     "plot_active_fraction": "report.figures",
     "plot_confusion": "report.head_figures",
     "plot_convergence": "report.figures",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import numbers
-from collections.abc import Container, Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -18,7 +18,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from evojax_prune.core.errors import UserError
+from evojax_prune.core.errors import UserError, in_python, shortened
 from evojax_prune.core.forward import forward
 
 if TYPE_CHECKING:
@@ -82,16 +82,21 @@ class _Pruner(BaseEstimator):
 
     def _fit(self, X: ArrayLike, y: ArrayLike, groups: ArrayLike | None) -> Self:  # noqa: N803
         """Prune, and set what both estimators know afterwards."""
-        with np.errstate(over="ignore", invalid="ignore"):  # what overflows is refused
-            x, labels = validate_data(self, X, y, dtype=np.float32, ensure_min_samples=2)
-        check_classification_targets(labels)
-        classes, codes = np.unique(labels, return_inverse=True)
-        if len(classes) < 2:
-            raise ValueError(
-                f"y holds the one class {str(classes[0])!r}: expected two classes or more"
-            )
+        from evojax_prune.data.sources.arrays import refuse_masked
+
         try:
-            pruned = _prune(self._config(), x, codes, groups)
+            for given, name in ((X, "X"), (y, "y")):
+                refuse_masked(given, name)
+            with np.errstate(over="ignore", invalid="ignore"):  # what overflows is refused
+                x, labels = validate_data(self, X, y, dtype=np.float32, ensure_min_samples=2)
+            check_classification_targets(labels)
+            classes, codes = np.unique(labels, return_inverse=True)
+            if len(classes) < 2:
+                raise UserError(
+                    f"y holds the one class {str(classes[0])!r}: expected two classes or more"
+                )
+            with in_python():
+                pruned = _prune(self._config(), x, codes, classes, groups)
         except UserError as error:
             raise ValueError(str(error)) from error
         self.classes_ = classes
@@ -303,7 +308,8 @@ def _layers(hidden: Any, mode: str) -> Any:
     """Units of each hidden layer; a number stands for all of them."""
     from evojax_prune.core.mode import MODES
 
-    if isinstance(hidden, numbers.Integral) and mode in MODES:
+    known = isinstance(mode, str) and mode in MODES
+    if known and isinstance(hidden, numbers.Integral) and not isinstance(hidden, bool):
         return (int(hidden),) * len(MODES[mode].hidden)
     return hidden
 
@@ -315,7 +321,7 @@ def _seed(random_state: Any) -> Any:
     return int(check_random_state(random_state).randint(2**31))
 
 
-def _further(settings: Mapping[str, Any] | None, parameters: Container[str]) -> dict[str, Any]:
+def _further(settings: Mapping[str, Any] | None, parameters: Iterable[str]) -> dict[str, Any]:
     """Settings that are not parameters.
 
     Raises:
@@ -327,7 +333,9 @@ def _further(settings: Mapping[str, Any] | None, parameters: Container[str]) -> 
 
     known = ["selection_fraction", "method_options"]
     for owner in (HeadOptions, SearchOptions, SensitivityOptions, TrainingOptions):
-        known += [name for name in owner.model_fields if name not in parameters and name != "seed"]
+        known += [n for n in owner.model_fields if n not in (*parameters, "seed", "mode")]
+    if settings is not None and not isinstance(settings, Mapping):
+        raise UserError(f"settings is {shortened(repr(settings))}, expected names with values")
     further = dict(settings or {})
     for name in further:
         if name in parameters:
@@ -338,15 +346,21 @@ def _further(settings: Mapping[str, Any] | None, parameters: Container[str]) -> 
 
 
 def _prune(
-    config: RunConfig, x: np.ndarray, labels: np.ndarray, groups: ArrayLike | None
+    config: RunConfig,
+    x: np.ndarray,
+    codes: np.ndarray,
+    classes: np.ndarray,
+    groups: ArrayLike | None,
 ) -> Pruned:
     """A run without test rows: what its splits call test is empty."""
     from evojax_prune.data import table_of
     from evojax_prune.methods import METHODS
-    from evojax_prune.run.run import Run, check_names, make_problem
+    from evojax_prune.run.data import check_names, make_problem
+    from evojax_prune.run.run import Run
 
     check_names(config)
-    table = table_of(x, labels, groups=groups)
+    names = [name if name.strip() else repr(name) for name in map(str, classes)]
+    table = table_of(x, codes, groups=groups, classes=names)
     for part in (table.x, table.y, table.groups):
         if part is not None:
             part["test"] = part["train"][:0]
@@ -359,8 +373,7 @@ def _figures(pruned: Pruned) -> dict[str, Any]:
     """Plain data on the heads and the search; without test rows there is less than in a result."""
     found = pruned.found
     return {
-        "dense": _head_figures(found.dense),
-        "pruned": _head_figures(found.pruned),
+        **{name: _head_figures(getattr(found, name)) for name in ("dense", "pruned")},
         "finalists": [_head_figures(head) for head in found.finalists],
         "chosen": found.chosen,
         "evaluations": found.effort.heads(found.trials),
@@ -370,13 +383,8 @@ def _figures(pruned: Pruned) -> dict[str, Any]:
 
 
 def _head_figures(head: Outcome) -> dict[str, Any]:
-    return {
-        "selection_accuracy": head.selection,
-        "active_fraction": head.active_fraction,
-        "active_units": head.active_units,
-        "parameters": head.parameters,
-        "epochs": head.epochs,
-    }
+    names = ("active_fraction", "active_units", "parameters", "epochs")
+    return {"selection_accuracy": head.selection, **{n: getattr(head, n) for n in names}}
 
 
 def _logits(head: CompactHead, x: np.ndarray) -> np.ndarray:

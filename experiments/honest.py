@@ -51,7 +51,7 @@ from evojax_prune.methods.evaluator import Evaluator
 from evojax_prune.methods.problem import Problem, best_outcome, first_params, random_genomes
 from evojax_prune.methods.search import finalists, search
 from evojax_prune.run.config import RunConfig
-from evojax_prune.run.run import make_problem
+from evojax_prune.run.data import make_problem
 from evojax_prune.search.archive import digests, pack
 from experiments.harness import tables
 from experiments.harness.command import finish

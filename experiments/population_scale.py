@@ -35,7 +35,7 @@ from evojax_prune.methods.evaluator import Evaluator
 from evojax_prune.methods.problem import Problem
 from evojax_prune.methods.search import search_strategy
 from evojax_prune.run.config import RunConfig
-from evojax_prune.run.run import make_problem
+from evojax_prune.run.data import make_problem
 from evojax_prune.search import Evaluation, run_search
 
 FEATURES, CLASSES, TRAIN, SELECTION = 1280, 4, 1000, 600

@@ -154,7 +154,7 @@ WORDS: dict[str, str] = {
     T + "--member-batch 0": "member_batch is 0, expected at least 1",
     T + "--test-fraction nan": "test_fraction is nan, expected a finite number",
     T + "--test-fraction 1": "test_fraction is 1, expected less than 1",
-    T + "--test-fraction 0.999": "too few images of class '0' (1), '1' (1), '2' (1)",
+    T + "--test-fraction 0.999": "too few examples of class '0' (1), '1' (1), '2' (1)",
     T + "--finalists 0": "finalists is 0, expected at least 1",
     T + "--size 0": "size is 0, expected at least 1",
     T + f"--size {10**30}": "expected at most 1099511627776",
@@ -313,7 +313,7 @@ OF_RUNS: dict[str, tuple[Make, str]] = {
     ),
     "export {run} --format safetensors --output {run}/notes": (
         lambda run: (run / "notes.md").write_text("mine"),
-        "notes.md, where its model card would go, is there already",
+        "notes.md is there already and is not what this command writes",
     ),
     "export {run} --format safetensors --output {run}/p": (
         lambda run: os.mkfifo(run / "p.md"),
@@ -416,7 +416,7 @@ FEATURES: dict[str, tuple[Make, str]] = {
     "labels of fractions": (arrays(y_train=Y / 2), "y_train has type float64, expected integers"),
     "too few labels": (arrays(y_train=Y[:7]), "y_train has shape [7], expected [30]: one label"),
     "one label": (arrays(y_train=Y * 0), "y_train holds the one label 0, expected two or more"),
-    "a label for each row": (arrays(y_train=np.arange(30)), "too few images of class '0' (1)"),
+    "a label for each row": (arrays(y_train=np.arange(30)), "too few examples of class '0' (1)"),
     "empty label": (arrays(y_train=np.array(["", "b", "c"])[Y]), "the name of class 0 is empty"),
     "label not UTF-8": (arrays(y_train=np.array([b"\xff", b"b", b"c"])[Y]), "are not UTF-8"),
     "label no text": (arrays(y_train=np.array(["\udcff", "b", "c"])[Y]), "cannot be a class name"),
@@ -533,6 +533,14 @@ def png(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + body
 
 
+def linked_test(root: Path) -> None:
+    train = root / "train"
+    train.mkdir()
+    for folder in [path for path in root.iterdir() if path != train]:
+        folder.rename(train / folder.name)
+    (root / "test").symlink_to("train")
+
+
 def circles(folder: Path) -> None:
     for name in "abc":
         (folder / "cat" / name).symlink_to("..")
@@ -566,6 +574,7 @@ IMAGES: dict[str, tuple[Make, str, str]] = {
     "10 billion pixels": (stray(content(png(10**5, 10**5))), "", "more than 89 million pixels"),
     "150 million pixels": (stray(content(png(15000, 10000))), "", "more than 89 million pixels"),
     "links in circles": (circles, "", "a second time: remove the link"),
+    "test is a link": (linked_test, "", "a second time: remove the link"),
     "class without images": (lambda f: (f / "eel").mkdir(), "", "eel holds no images: fill or"),
     "class not UTF-8": (lambda f: (f / "cat").rename(f / "\udcff"), "", "cannot be a class name"),
     "class of a space": (lambda f: (f / "cat").rename(f / " "), "", "name of class 0 is empty"),
@@ -805,8 +814,12 @@ X_MASKED, Y_MASKED = np.ma.masked_greater(X, 6), np.ma.masked_equal(Y, 1)
         (lambda _: evojax_prune.load(3), "run is 3, expected a path"),
         (lambda _: evojax_prune.load(""), "run is '', expected a path"),
         (lambda _: evojax_prune.load("a\0b"), "a path cannot hold a NUL"),
+        (lambda _: evojax_prune.load_splits(3), "config is 3, expected a path"),
+        (lambda _: evojax_prune.prune(X, Y, observer=3), "observer is a int, expected an Observer"),
+        (lambda _: evojax_prune.prune("digits"), "prune is given 'digits', expected features and"),
+        (lambda _: evojax_prune.prune(X, Y, mode="fc1", hidden=[3]), "^hidden does not suit: mode"),
         (lambda _: evojax_prune.extract_features(None), "images are NoneType, expected uint8"),
-        (lambda run: evojax_prune.load(run).predict(None), "inputs are NoneType, expected a list"),
+        (lambda run: evojax_prune.load(run).predict(None), "inputs are object .., expected paths"),
     ],
 )
 def test_what_python_gives(call: Callable[[Path], object], said: str, tmp_path: Path) -> None:

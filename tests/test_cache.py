@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import dataclasses
 import logging
 import multiprocessing
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -98,6 +100,23 @@ def test_a_damaged_entry_is_told_in_one_line(
     assert record.name == "evojax_prune"
     assert "computed again" in record.getMessage()
     assert "\n" not in record.getMessage()
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"labels": np.full(4, 7, np.int32)},
+        {"labels": np.zeros(3, np.int32)},
+        {"features": np.full((4, 2), np.nan, np.float32)},
+        {"features": np.zeros((4, 2, 1), np.float32)},
+        {"paths": ("a", "b")},
+    ],
+)
+def test_what_no_data_set_has_is_not_used(cache_dir: Path, changed: dict[str, Any]) -> None:
+    """Its checksum is right: whoever can write into the cache can make one."""
+    rows = Entry(np.zeros((4, 2), "f4"), np.zeros(4, np.int32), None, ("a", "b"), "n", "v")
+    cache.write(cache_dir, KEY, dataclasses.replace(rows, **changed))
+    assert cache.read(cache_dir, KEY) is None
 
 
 def test_an_entry_under_another_name_is_not_used(cache_dir: Path) -> None:

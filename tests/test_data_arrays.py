@@ -156,7 +156,7 @@ NAN = np.where(np.eye(6, 3) > 0, np.nan, 1.0)
         ({"y_test": Y}, "x_test missing"),
         ({"x_test": X[:, :2], "y_test": Y}, "x_test has 2 features and x 3"),
         ({"x_test": X, "y_test": Y + 1}, "label 3 of y_test is not in y"),
-        ({"x_test": X, "y_test": list("abcabc")}, "y_test and y have labels of unlike types"),
+        ({"x_test": X, "y_test": list("abcabc")}, "y_test holds strings and y integers"),
         ({"groups": ["a"]}, r"groups has shape \[1\], expected \[6\]: one group per row of x"),
         ({"groups": np.ones(6)}, "groups has type float64, expected integers, bools or strings"),
         ({"groups": Y, "groups_test": Y}, "groups_test is given without x_test"),

@@ -191,7 +191,7 @@ def test_one_class(tmp_path: Path) -> None:
 
 def test_a_class_with_one_image(single: Path) -> None:
     paint(single / "mouse" / "a.png")
-    refused(single, r"too few images of class 'mouse' \(1\).*at least 3")
+    refused(single, r"too few examples of class 'mouse' \(1\).*at least 3")
 
 
 def test_a_training_class_with_one_image(parted: Path) -> None:

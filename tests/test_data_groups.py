@@ -82,8 +82,8 @@ def test_bad_pattern(pattern: str, message: str) -> None:
 def test_overlap_is_counted(caplog: pytest.LogCaptureFixture) -> None:
     train, test = np.array(["a", "a", "b", "c"]), np.array(["a", "c", "c", "d"])
     told = (
-        r"share 2 groups, with 3 training and 3 test images: "
-        r"'a' \(2 training and 1 test images\), 'c' \(1 training and 2 test images\)"
+        r"share 2 groups, with 3 training and 3 test examples: "
+        r"'a' \(2 training and 1 test examples\), 'c' \(1 training and 2 test examples\)"
     )
     with pytest.raises(UserError, match=told + ".*--allow-group-overlap"):
         check_overlap(train, test, allowed=False)

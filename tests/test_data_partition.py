@@ -202,7 +202,7 @@ def test_the_test_cut_leaves_groups_for_the_selection_cut() -> None:
 def test_shared_groups() -> None:
     y = np.tile([0, 1], 6)
     data = table({"train": y, "test": y}, {"train": np.arange(12), "test": np.arange(11, 23)})
-    with pytest.raises(UserError, match="share 1 groups, with 1 training and 1 test images"):
+    with pytest.raises(UserError, match="share 1 groups, with 1 training and 1 test examples"):
         make(data, "holdout")
     check_partition(data, "holdout", make(data, "holdout", allow_group_overlap=True))
 
@@ -212,7 +212,7 @@ def test_copies_are_told(caplog: pytest.LogCaptureFixture) -> None:
     data = table({"train": y, "test": y})
     data.x["test"][:3] = data.x["train"][:3]
     make(data, "holdout")
-    assert "3 of 20 test images are exact copies of training or selection images" in caplog.text
+    assert "3 of 20 test examples are exact copies of training or selection examples" in caplog.text
     caplog.clear()
     make(table({"train": y, "test": y}), "holdout")
     assert not caplog.text

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from evojax_prune.core.errors import UserError
 from evojax_prune.data import FeatureTable, with_shares
 from evojax_prune.run.config import validated
-from evojax_prune.run.run import make_problem
+from evojax_prune.run.data import make_problem
 
 NAMES = ("ant", "bee", "cat", "dog")
 

@@ -204,6 +204,42 @@ def test_features_files(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture
     assert "are those of efficientnet-lite0" in said(capsys, "predict", run, file)
     np.savez(file, x=x, backbone=NAME, weights="version 2")
     assert "other weights" in said(capsys, "predict", run, file)
+    np.savez(file, x=x, weights="version 1")
+    assert "holds weights without their backbone" in said(capsys, "predict", run, file)
+    np.savez(file, x=x, x_test=x)
+    assert "holds both x and x_test" in said(capsys, "predict", run, file)
+
+
+def test_only_what_this_command_wrote_is_replaced(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = deploy_cases.write_run(tmp_path / "run", 6)
+    np.savez(tmp_path / "x.npz", x=np.zeros((2, 6), np.float32))
+    (tmp_path / "mine.txt").write_text("mine")
+    (tmp_path / "link.csv").symlink_to("table.csv")
+    predict = ["predict", str(run), str(tmp_path / "x.npz")]
+    for words in (predict, ["export", str(run), "--format", "safetensors"]):
+        for name in ("mine.txt", "link.csv"):
+            assert "is not what this command writes" in said(
+                capsys, *words, "--output", tmp_path / name
+            )
+        for _ in range(2):  # the second time it replaces its own
+            assert main([*words, "--output", str(tmp_path / f"{words[0]}.out")]) == 0
+            capsys.readouterr()
+    assert (tmp_path / "mine.txt").read_text() == "mine"
+
+
+def test_what_a_plugin_prints_is_not_a_row(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = deploy_cases.write_run(tmp_path / "run", 6)
+    np.savez(tmp_path / "x.npz", x=np.zeros((2, 6), np.float32))
+    (tmp_path / "loud.py").write_text("print('hello')")
+    words = ["predict", str(run), str(tmp_path / "x.npz")]
+    assert main([*words, "--plugin", str(tmp_path / "loud.py")]) == 0
+    out, err = capsys.readouterr()
+    assert [line.split(",")[0][-2:] for line in out.splitlines()] == ["th", "#0", "#1"]
+    assert err.startswith("hello")
 
 
 def test_another_version_of_the_backbone_is_refused(run: Path, pictures: Path) -> None:
@@ -220,11 +256,13 @@ def test_another_version_of_the_backbone_is_refused(run: Path, pictures: Path) -
         (np.zeros((5, 5, 4), np.uint8), "expected uint8"),
         (np.zeros(6), r"inputs are float64 \[6\]"),
         (np.full((2, 6), np.nan), "row 0 of the features holds NaN"),
-        (np.ma.masked_equal(np.zeros((2, 6)), 0), "the features have masked values"),
+        (np.ma.masked_equal(np.zeros((2, 6)), 0), "inputs has masked values"),
         (np.full((2, 6), 1e300), "row 0 of the features holds NaN or infinity"),
         (np.full((2, 6), 3e38), "row 0 of the features is too large for this head"),
         ([["a"] * 6], "inputs are <U1"),
         (np.zeros((2, 6), complex), "inputs are complex128"),
+        ([[0.0] * 6, [0.0]], "inputs are not an array .setting an array element"),
+        (["0.png", np.zeros((4, 4, 3), np.uint8)], "inputs are paths and other things"),
     ],
 )
 def test_impossible_inputs(run: Path, inputs: Any, sentence: str) -> None:
@@ -290,8 +328,10 @@ def test_cards_of_another_kind(tmp_path: Path) -> None:
     card = deploy_cases.card(6)
     for changes, said in (
         ({"classes": ("a", "b")}, "3 outputs for 2 classes"),
-        ({"classes": ("a", "b", "")}, "a class has no name"),
-        ({"classes": ("a", "b", "a")}, "or two have the same"),
+        ({"classes": ("a", "b", "")}, "the name of class 2 is empty"),
+        ({"classes": ("a", "b", "\u200b")}, "the name of class 2 is empty"),
+        ({"classes": ("a", "b", "a")}, "2 classes are named 'a'"),
+        ({"mode": "fc9"}, "mode is fc9, expected one of 'features', 'fc1', 'fc2' or 'both'"),
         ({"hidden": (1,)}, "its hidden layers have"),
         ({"hidden": (1, 1)}, "its hidden layers have"),
     ):

@@ -280,7 +280,7 @@ def test_a_source_of_images_is_one_line(loads: list[str], monkeypatch: pytest.Mo
         np.testing.assert_array_equal(made.x["all"], np.arange(12)[:, None] * np.ones(3))
         assert made.source == "efficientnet-lite0 on levels 7"
     assert len(loads) == 1
-    with pytest.raises(UserError, match="too few images"):
+    with pytest.raises(UserError, match="too few examples"):
         table("mine:2")
 
 

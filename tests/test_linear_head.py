@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -17,6 +18,7 @@ from evojax_prune.cli import main as command
 from evojax_prune.core.head import head_spec
 from evojax_prune.core.masks import dense_masks
 from evojax_prune.core.protocol import Protocol
+from evojax_prune.core.pruning import decode
 from evojax_prune.deploy import program_of
 from evojax_prune.engine import fit_population
 from evojax_prune.report.result import Result
@@ -118,3 +120,21 @@ def test_modes_that_prune_hidden_layers_refuse_it(
 def test_the_native_kernel_refuses_it() -> None:
     with pytest.raises(evojax_prune.UserError, match="engine 'native' cannot be used"):
         fit_population(dense_masks(HEAD), SPLITS, Protocol(epochs=1), head=HEAD, engine="native")
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (("nope", 5, 3), "unknown mode 'nope', expected one of features, fc1"),
+        (("features", 0, 3), r"widths are \(0, 512, 3\), expected whole numbers of at least 1"),
+        (("fc1", 5, 3, (-1, 2)), r"widths are \(5, -1, 2, 3\)"),
+    ],
+)
+def test_shapes_that_no_head_has(given: tuple[Any, ...], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        head_spec(*given)
+
+
+def test_genomes_are_bits() -> None:
+    with pytest.raises(ValueError, match="float64 hold other values than 0 and 1"):
+        decode(np.full((1, 5), 0.5), head_spec("features", 5, 3), "features")

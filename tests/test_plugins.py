@@ -167,6 +167,10 @@ def test_every_example_is_run() -> None:
     assert len(EXAMPLES) == GUIDE.count("```python")
 
 
+METHODS_OF = "from evojax_prune.methods import METHODS"
+WRITERS_OF = "from evojax_prune.report.writers import WRITERS"
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -174,6 +178,9 @@ def test_every_example_is_run() -> None:
         ("import nowhere_at_all", "nowhere_at_all"),
         ("x = (", "was never closed"),
         ("raise ValueError('so')", "ValueError: so"),
+        (f"{METHODS_OF}; METHODS.clear()", "removes method search: add to the registries only"),
+        (f"{WRITERS_OF}; WRITERS['../x'] = print", "expected the name of a new file in the run"),
+        (f"{WRITERS_OF}; WRITERS['result.json'] = print", "expected the name of a new file"),
     ],
 )
 def test_a_plugin_that_cannot_be_imported_is_a_sentence(
@@ -251,6 +258,13 @@ def write(path, pruned):
 WRITERS["mine"] = write
 """
 
+TABLE = """
+        import numpy as np
+        from evojax_prune.data import FeatureTable
+        x, y = np.{x}.astype("f4"), np.arange(9) % 3 + {y}
+        return FeatureTable("a", "1", ("p", "q", "r"), {{"train": x}}, {{"train": y}}, None, "a")
+"""
+
 FAILING = [
     ("objective", OBJECTIVE, "1 / 0", "line 9 (ZeroDivisionError: division by zero)"),
     ("method", METHOD, "raise ValueError('so\\nlong')", "line 6 (ValueError: so long)"),
@@ -324,8 +338,16 @@ def test_a_run_goes_on_once_its_plugin_is_mended(
         ("objective", OBJECTIVE, "return [[1.0]]", "objective mine gives list of shape (1, 1)"),
         ("objective", OBJECTIVE, BEST, "objective mine gives -inf, which nothing can beat"),
         ("objective", OBJECTIVE, "return 'ab'", "objective mine gives str of shape ()"),
+        ("objective", OBJECTIVE, "return scored.genomes[:, 0] * 1j", "gives ndarray of shape"),
+        ("objective", OBJECTIVE, "scored.genomes[:] = True", "destination is read-only"),
         ("method", METHOD, "return 3", "--method mine gives int, expected Found"),
         ("source", SOURCE, "return {}", "(mine) gives dict, expected a FeatureTable or an Image"),
+        ("source", SOURCE, TABLE.format(x="zeros((9, 2, 2))", y=0), "features are float32 [9, 2"),
+        ("source", SOURCE, TABLE.format(x="full((9, 2), np.nan)", y=0), "NaN or infinite"),
+        ("source", SOURCE, TABLE.format(x="zeros((9, 2))", y=5), "labels are 5 to 7, expected 0"),
+        ("backbone", BACKBONE, "return images[:, 0, 0, :0]", "[2, 0] for 2 images, expected num"),
+        ("backbone", BACKBONE, "return images[:, 0, 0, :1]", "[2, 1] for 2 images, expected [2, 9"),
+        ("backbone", BACKBONE, "return images[:, 0, 0, 0] * 1j", "gives complex128 [2]"),
     ],
 )
 def test_a_plugin_that_gives_something_else_is_a_sentence(
@@ -340,6 +362,16 @@ def test_a_plugin_that_gives_something_else_is_a_sentence(
     file = plugin(tmp_path, "mine", text.replace("{mistake}", given))
     assert command.main(words_of(kind, tmp_path, file, table)) == 2
     assert said in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_a_writer_that_writes_nothing_is_told(
+    tmp_path: Path, table: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = plugin(tmp_path, "mine", WRITER.format(mistake="pass"))
+    words = ["--plugin", str(file), "--dataset", str(table), "--output", str(tmp_path / "run")]
+    words += ["--method", "sensitivity", "--keep", "0.5", "--hidden", "8"]
+    assert command.main([*words, "--final-protocol.epochs", "1"]) == 2
+    assert "mine: its writer wrote no such file" in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_a_writer_that_fails_costs_only_its_own_file(

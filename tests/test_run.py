@@ -28,7 +28,8 @@ from evojax_prune.methods import search as searching
 from evojax_prune.methods.evaluator import Evaluator
 from evojax_prune.methods.problem import Problem
 from evojax_prune.report.result import Result
-from evojax_prune.run.run import load_problem, prune
+from evojax_prune.run.data import load_problem
+from evojax_prune.run.run import prune
 from evojax_prune.search import Evaluation
 from evojax_prune.sensitivity import sensitivities
 

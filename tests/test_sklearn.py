@@ -237,8 +237,8 @@ def test_unfitted(kind: Kind) -> None:
 BAD: dict[str, tuple[dict[str, Any], str]] = {
     "unknown method": ({"method": "sarch"}, "did you mean 'search'"),
     "a bound": ({"evaluations": 0}, "evaluations is 0, expected at least 1"),
-    "nothing reads it": ({"method": "sensitivity", "size": 3}, "--size does nothing"),
-    "nor that": ({"keep": 0.3}, "--keep does nothing"),
+    "nothing reads it": ({"method": "sensitivity", "size": 3}, "^size does nothing"),
+    "nor that": ({"keep": 0.3}, "^keep does nothing"),
     "unknown setting": ({"settings": {"sharpnes": 1.0}}, "did you mean 'sharpness'"),
     "another split": ({"settings": {"selection": "test"}}, "unknown 'selection'"),
     "twice": ({"settings": {"hidden": 3}}, "hidden, which is a parameter"),
@@ -247,6 +247,12 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "unknown optimizer": ({"settings": {"final_protocol": {"optimizer": "adm"}}}, "optimizer"),
     "layers": ({"mode": "both", "hidden": (8,)}, "prunes 2 hidden layers, the head has 1"),
     "unknown mode": ({"mode": "fc3"}, "mode is fc3"),
+    "no name": ({"mode": ["fc1"]}, r"mode is \['fc1'\]"),
+    "nor that one": ({"method": ["search"]}, r"method is \['search'\], expected text"),
+    "truth": ({"hidden": True}, "hidden is true, expected a number"),
+    "no settings": ({"settings": "p"}, "settings is 'p', expected names with values"),
+    "nor these": ({"settings": {3: 4}}, "settings holds unknown 3"),
+    "its own": ({"settings": {"mode": "fc1"}}, "settings holds mode, which is a parameter"),
 }
 
 
@@ -262,8 +268,14 @@ def test_bad_data() -> None:
     pruner = HeadPruner(**QUICK)
     with pytest.raises(ValueError, match="holds the one class 'a'"):
         pruner.fit(x, np.full(len(x), "a"))
-    with pytest.raises(ValueError, match="each class needs at least 2"):
+    with pytest.raises(ValueError, match=r"of class 'b' \(1\): each class needs at least 2"):
         pruner.fit(x[:4], np.array(["a", "a", "a", "b"]))
+    with pytest.raises(ValueError, match="X has masked values"):
+        pruner.fit(np.ma.masked_less(x, 0), y)
+    with pytest.raises(ValueError, match="y has masked values"):
+        pruner.fit(x, np.ma.masked_equal(y, y[0]))
+    with pytest.raises(ValueError, match="settings holds unknown 'mode'"):
+        FeatureMask(**QUICK, settings={"mode": "fc1"}).fit(x, y)
     with pytest.raises(ValueError, match="too large for dtype"):
         pruner.fit(x * 1e300, y)
     with pytest.raises(ValueError, match="expected \\[90\\]"):

@@ -19,7 +19,8 @@ from evojax_prune.methods.evaluator import Evaluator
 from evojax_prune.methods.observer import Observer
 from evojax_prune.methods.problem import Problem
 from evojax_prune.run.config import validated
-from evojax_prune.run.run import load_problem, prune
+from evojax_prune.run.data import load_problem
+from evojax_prune.run.run import prune
 from evojax_prune.sweep import page, worker
 from evojax_prune.sweep.file import load_sweep
 from evojax_prune.sweep.local import LocalExecutor

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import dataclasses
 import sys
@@ -44,7 +45,11 @@ class Predict:
     ]
     output: Annotated[
         Path | None,
-        tyro.conf.arg(metavar="FILE.csv", help="file for the table; standard output if not given"),
+        tyro.conf.arg(
+            metavar="FILE.csv",
+            help="file for the table, which may replace an older table; standard output if not "
+            "given",
+        ),
     ] = None
     backbone_weights: _Weights = None
     plugin: _Plugin = ()
@@ -63,7 +68,11 @@ class Export:
         ),
     ]
     output: Annotated[
-        Path | None, tyro.conf.arg(metavar="FILE", help="the file; in the run's folder by default")
+        Path | None,
+        tyro.conf.arg(
+            metavar="FILE",
+            help="the file, which may replace an older export; in the run's folder by default",
+        ),
     ] = None
     with_backbone: Annotated[
         bool, tyro.conf.arg(help="take images instead of features; the backbone is shortened")
@@ -79,15 +88,15 @@ def predict(words: Sequence[str]) -> int:
     """Run ``predict``; returns 1 if some images could not be read, else 0."""
     from evojax_prune.core.files import save_file
     from evojax_prune.deploy.classifier import load
-    from evojax_prune.deploy.files import check_output, own_files
-    from evojax_prune.deploy.predict import listed, prediction_table
+    from evojax_prune.deploy.files import check_output, check_replaced, own_files
+    from evojax_prune.deploy.predict import is_table, listed, prediction_table
 
     asked = _checked(parsed_words(Predict, words, "predict"))
     files = listed(asked.inputs)
-    load_plugins(asked.plugin, {})
-    classifier = load(asked.run, backbone_weights=asked.backbone_weights)
+    if asked.output is not None:
+        check_output(asked.output, [*files, *own_files(asked.run)])
+        check_replaced(asked.output, is_table)
     counts: Counter[str] = Counter()
-    table = prediction_table(classifier, files, counts)
 
     def write(stream: TextIO) -> None:
         csv.writer(stream, lineterminator="\n").writerows(table)
@@ -96,11 +105,15 @@ def predict(words: Sequence[str]) -> int:
         with part.open("w", encoding="utf-8", errors="surrogateescape", newline="") as stream:
             write(stream)
 
-    if asked.output is None:
-        write(as_written_to_a_file(sys.stdout))
-    else:
-        check_output(asked.output, [*files, *own_files(asked.run)])
-        save_file(asked.output, save)
+    out = as_written_to_a_file(sys.stdout)
+    with contextlib.redirect_stdout(sys.stderr):  # what a plugin prints is not a row
+        load_plugins(asked.plugin, {})
+        classifier = load(asked.run, backbone_weights=asked.backbone_weights)
+        table = prediction_table(classifier, files, counts)
+        if asked.output is None:
+            write(out)
+        else:
+            save_file(asked.output, save)
     print(_summary(counts), file=sys.stderr)
     return 1 if counts[""] else 0
 

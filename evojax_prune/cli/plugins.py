@@ -71,7 +71,10 @@ def _load(file: Path) -> None:
         raise UserError(
             f"the plugin {file} cannot be imported ({described(error)}): mend it"
         ) from error
-    new = {key: value for key, value in _registered().items() if before.get(key) is not value}
+    after = _registered()
+    if gone := sorted(f"{kind} {name}" for kind, name in before.keys() - after.keys()):
+        raise UserError(f"the plugin {file} removes {gone[0]}: add to the registries only")
+    new = {key: value for key, value in after.items() if before.get(key) is not value}
     _check_registered(file, new)
     names = ", ".join(f"{kind} {name}" for kind, name in new)
     PLUGINS[str(spec.origin)] = f"{file} ({names})" if names else f"{file}"
@@ -94,6 +97,8 @@ def _check_registered(file: Path, new: dict[tuple[str, Any], Any]) -> None:
     Raises:
         UserError: it cannot, or has no name.
     """
+    from evojax_prune.report.writers import ESSENTIAL
+
     for (kind, name), value in new.items():
         _, registry, *needed = REGISTRIES[kind]
         for part in needed:
@@ -107,6 +112,11 @@ def _check_registered(file: Path, new: dict[tuple[str, Any], Any]) -> None:
         if not isinstance(name, str):
             raise UserError(
                 f"the plugin {file} registers {name!r} in {registry}, expected text as a name"
+            )
+        if kind == "file" and (Path(name).name != name or name in ESSENTIAL):
+            raise UserError(
+                f"the plugin {file} registers {name!r} in {registry}, expected the name of a new "
+                "file in the run's folder"
             )
 
 

@@ -38,9 +38,11 @@ import re
 from pathlib import Path
 
 import numpy as np
+from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from evojax_prune.core.class_names import check_class_names
 from evojax_prune.core.compaction import active_parts, compact
 from evojax_prune.core.errors import UserError, said_of, shortened
 from evojax_prune.core.files import check_readable
@@ -48,6 +50,7 @@ from evojax_prune.core.forward import Layer, forward
 from evojax_prune.core.head import Params
 from evojax_prune.core.head_card import FORMAT, HeadCard
 from evojax_prune.core.masks import Masks, apply_mask
+from evojax_prune.core.options import sentences
 from evojax_prune.core.scaling import Scaling
 
 __all__ = ["FORMAT", "CompactHead", "compact_head", "read_heads", "save_heads"]
@@ -161,7 +164,7 @@ def read_heads(path: str | Path) -> tuple[tuple[CompactHead, ...], HeadCard]:
             raise ValueError(f"it holds {shortened(strange[0])}, too")
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from None
-    except (ValueError, KeyError, TypeError, SafetensorError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, UserError, SafetensorError, RecursionError) as error:
         raise UserError(
             f"{path} is not a head that evojax_prune wrote, or is damaged ({_reason(error)}): give "
             "the folder of a finished run"
@@ -175,15 +178,14 @@ def _card(metadata: object) -> HeadCard:
     if metadata.get("format") != FORMAT:
         raise ValueError(f"its format is {metadata.get('format')!r}, expected {FORMAT!r}")
     card = HeadCard.model_validate(metadata)
-    if not all(card.classes) or len(set(card.classes)) < len(card.classes):
-        raise ValueError("a class has no name, or two have the same")
+    check_class_names(card.classes, "its card")
     return card
 
 
 def _reason(error: Exception) -> str:
-    """The first line of an error, and for pydantic the first field at fault."""
-    lines = [line.strip() for line in str(error).splitlines()]
-    return shortened(": ".join(lines[1:3]), 300) if len(lines) > 2 else said_of(error)
+    if isinstance(error, ValidationError):
+        return sentences(error, HeadCard.model_fields)[0]
+    return f"{error.args[0]} is missing" if isinstance(error, KeyError) else said_of(error)
 
 
 def _head(tensors: dict[str, np.ndarray], prefix: str, card: HeadCard) -> CompactHead:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import traceback
+from collections.abc import Iterator
 
 
 class UserError(Exception):
@@ -45,6 +48,19 @@ def plugin_error(error: BaseException) -> PluginError | None:
                 f"mend it; {TRACEBACK}=1 shows the whole traceback"
             )
     return None
+
+
+@contextlib.contextmanager
+def in_python() -> Iterator[None]:
+    """Sentences name settings as Python has them, ``final_protocol.epochs``, and no flags."""
+    try:
+        yield
+    except UserError as error:
+        error.args = (_FLAG.sub(lambda flag: flag[1].replace("-", "_"), str(error)),)
+        raise
+
+
+_FLAG = re.compile(r"(?<![\w-])--([a-z][\w.-]*)")
 
 
 def one_line(text: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import numbers
 
 import numpy as np
 
@@ -30,6 +31,8 @@ class HeadSpec:
     bias: tuple[bool, ...]
 
     def __post_init__(self) -> None:
+        if not all(isinstance(width, numbers.Integral) and width >= 1 for width in self.widths):
+            raise ValueError(f"the widths are {self.widths}, expected whole numbers of at least 1")
         if len(self.bias) != len(self.hidden) + 1:
             raise ValueError(
                 f"bias has {len(self.bias)} entries, expected one per layer: {len(self.hidden) + 1}"
@@ -64,8 +67,10 @@ def head_spec(
             () for a linear head.
 
     Raises:
-        ValueError: fewer hidden layers than the mode prunes.
+        ValueError: an unknown mode, fewer hidden layers than it prunes, or a width below 1.
     """
+    if mode not in MODES:
+        raise ValueError(f"unknown mode {mode!r}, expected one of {', '.join(MODES)}")
     hidden = MODES[mode].hidden if hidden is None else hidden
     sparse = MODES[mode].sparse
     if len(hidden) <= max(sparse) and mode != "features":

@@ -59,8 +59,11 @@ class Pruning:
         """Masks of genomes ``bool [P, G]``.
 
         Raises:
-            ValueError: genomes of another length than the head and mode need.
+            ValueError: genomes of another length than the head and mode need, or that are not bits.
         """
+        genomes = np.asarray(genomes)
+        if genomes.dtype != bool and not np.isin(genomes, (0, 1)).all():
+            raise ValueError(f"genomes of type {genomes.dtype} hold other values than 0 and 1")
         genomes = np.asarray(genomes, bool)
         if genomes.ndim != 2 or genomes.shape[1] != self.genome_length:
             raise ValueError(
@@ -116,6 +119,6 @@ def decode(genomes: np.ndarray, spec: HeadSpec, mode: ModeName, grain: Grain = "
         grain: what one bit switches.
 
     Raises:
-        ValueError: genomes of another length than the head and mode need.
+        ValueError: genomes of another length than the head and mode need, or that are not bits.
     """
     return Pruning(spec, MODES[mode], grain).masks(genomes)

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import collections
 import dataclasses
 import functools
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from evojax_prune.core.errors import UserError, shortened
 from evojax_prune.core.splits import Given
-
-LONGEST_CLASS = 1000
-"""Characters of a class name."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,35 +50,32 @@ class FeatureTable:
         )
 
 
-def check_class_names(names: Sequence[str], where: str) -> None:
-    """See that tables and file names can tell the classes apart.
+def check_rows(x: np.ndarray, y: np.ndarray, classes: int) -> None:
+    """See that features and labels of one split can be what :class:`FeatureTable` says.
 
     Args:
-        names: class names.
-        where: whose they are, as the sentence begins.
+        x: features.
+        y: labels.
+        classes: how many there are.
 
     Raises:
-        UserError: a name is empty, occurs twice, or cannot be written into a result.
+        ValueError: they cannot.
     """
-    if blank := [i for i, name in enumerate(names) if not name.strip()]:
-        raise UserError(f"{where}: the name of class {blank[0]} is empty, name every class")
-    for name in names:
-        if len(name) > LONGEST_CLASS or not _is_text(name):
-            raise UserError(
-                f"{where}: {shortened(ascii(name))} cannot be a class name, give it one of at most "
-                f"{LONGEST_CLASS:,} characters of UTF-8"
-            )
-    name, count = collections.Counter(names).most_common(1)[0]
-    if count > 1:
-        raise UserError(
-            f"{where}: {count} classes are named {name!r}, name every class differently"
+    if x.ndim != 2 or y.shape != (len(x),) or x.dtype != np.float32 or y.dtype.kind not in "iu":
+        raise ValueError(
+            f"features are {x.dtype} {list(x.shape)} and labels {y.dtype} {list(y.shape)}, "
+            "expected float32 [n, F] and integers [n]"
         )
+    if not np.isfinite(x).all():
+        raise ValueError("features are NaN or infinite")
+    check_labels(y, classes)
 
 
-def _is_text(name: str) -> bool:
-    """Whether it can be written as UTF-8, which the name of a folder need not be."""
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+def check_labels(y: np.ndarray, classes: int) -> None:
+    """See that every label is that of a class.
+
+    Raises:
+        ValueError: one is not.
+    """
+    if len(y) and not 0 <= y.min() <= y.max() < classes:
+        raise ValueError(f"labels are {y.min()} to {y.max()}, expected 0 to {classes - 1}")

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from evojax_prune.core.compact_head import CompactHead
-from evojax_prune.core.errors import UserError
+from evojax_prune.core.errors import UserError, said_of
 from evojax_prune.core.files import checked_path
 from evojax_prune.core.head_card import BackboneCard, HeadCard
+from evojax_prune.data.sources.arrays import refuse_masked
 from evojax_prune.deploy.files import open_run
 
 if TYPE_CHECKING:
@@ -95,9 +96,8 @@ class Classifier:
         """
         images = _images(inputs)
         if images is None:
-            if np.ma.is_masked(inputs):
-                raise UserError("the features have masked values: fill them, or leave them out")
-            return self._of_features(np.asarray(inputs))
+            refuse_masked(inputs, "inputs")
+            return self._of_features(_array(inputs))
         rows = [prediction.probabilities for prediction in self.classify(images)]
         return np.stack(rows) if rows else np.empty((0, len(self.classes_)), np.float32)
 
@@ -125,7 +125,12 @@ class Classifier:
         """
         from evojax_prune.features import backbones
 
-        mine, name = self._backbone_card(), backbones.find(backbone).name
+        if self.card.backbone is None:
+            raise UserError(
+                f"they say that {backbone} made them, but this head was made from given features "
+                f"({self.card.data.name}) of an unknown backbone: leave the array backbone out"
+            )
+        mine, name = self.card.backbone, backbones.find(backbone).name
         if name != mine.name:
             raise UserError(
                 f"the features are those of {name}, but this head reads those of {mine.name}: "
@@ -197,10 +202,7 @@ class Classifier:
         from evojax_prune.analysis.metrics import mean_probabilities
 
         if x.ndim != 2 or x.dtype.kind not in "fiub":
-            raise UserError(
-                f"inputs are {x.dtype} {list(x.shape)}, expected paths of images, "
-                "uint8 [h, w, 3] (RGB), uint8 [n, h, w, 3], or features [n, F]"
-            )
+            raise UserError(f"inputs are {x.dtype} {list(x.shape)}, {_EXPECTED}")
         if x.shape[1] != self.card.features:
             source = self.card.backbone.name if self.card.backbone else self.card.data.name
             raise UserError(
@@ -247,15 +249,29 @@ def _images(inputs: Inputs) -> Sequence[Any] | None:
     """The inputs as a sequence of images; None if they are none, but perhaps features."""
     if isinstance(inputs, str | os.PathLike):
         return [inputs]
+    if not isinstance(inputs, Sequence):
+        inputs = _array(inputs)
     if isinstance(inputs, np.ndarray):
         return None if inputs.ndim not in (3, 4) else [inputs] if inputs.ndim == 3 else list(inputs)
-    if not isinstance(inputs, Sequence):
-        raise UserError(f"inputs are {type(inputs).__name__}, expected a list or an array")
     if all(isinstance(one, str | os.PathLike) for one in inputs):
         return inputs
-    if all(np.ndim(one) == 3 for one in inputs):
-        return [np.asarray(one) for one in inputs]
-    return None
+    if any(isinstance(one, str | os.PathLike) for one in inputs):
+        raise UserError(f"inputs are paths and other things, {_EXPECTED}")
+    arrays = [_array(one) for one in inputs]
+    return arrays if all(one.ndim == 3 for one in arrays) else None
+
+
+_EXPECTED = (
+    "expected paths of images, uint8 [h, w, 3] (RGB), uint8 [n, h, w, 3], or features [n, F]"
+)
+
+
+def _array(values: Any) -> np.ndarray:
+    """An array of NumPy's, JAX's or pandas', or of lists of numbers."""
+    try:
+        return values if isinstance(values, np.ndarray) else np.asarray(values)
+    except (ValueError, OverflowError) as error:  # rows of unlike length, huge numbers
+        raise UserError(f"inputs are not an array ({said_of(error)}), {_EXPECTED}") from None
 
 
 def _check_weights(mine: BackboneCard, other: str, what: str) -> None:

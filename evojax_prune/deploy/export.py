@@ -12,8 +12,8 @@ from evojax_prune.core.errors import UserError
 from evojax_prune.core.files import checked_path, write_file
 from evojax_prune.deploy.classifier import Classifier, load
 from evojax_prune.deploy.costs import Measured, measure_costs
-from evojax_prune.deploy.files import check_output, own_files
-from evojax_prune.deploy.model_card import model_card
+from evojax_prune.deploy.files import check_output, check_replaced, own_files
+from evojax_prune.deploy.model_card import is_card, model_card
 from evojax_prune.deploy.program import ExportedProgram, head_program, whole_program
 
 PLATFORMS = ("cpu", "cuda", "tpu")
@@ -56,11 +56,8 @@ def export(
     check_output(file, own_files(Path(run).expanduser()))
     card_place = card_file(file)
     check_output(card_place)
-    if card_place.exists() and not file.exists():
-        raise UserError(
-            f"--output {file}: {card_place}, where its model card would go, is there already: give "
-            "another file"
-        )
+    check_replaced(card_place, is_card)
+    check_replaced(file, lambda _: card_place.exists())
     program = program_of(classifier, with_backbone=with_backbone)
     card = classifier.card.model_copy(update={"features": program.features})
     content = convert(program, card.model_dump_json())

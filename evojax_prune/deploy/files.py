@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from evojax_prune.core.compact_head import CompactHead, read_heads
@@ -60,6 +60,20 @@ def check_output(file: Path, inputs: Sequence[Path] = ()) -> None:
     """
     with os_errors(f"use --output {file}"):
         _check_output(file, inputs)
+
+
+def check_replaced(file: Path, ours: Callable[[Path], bool]) -> None:
+    """Refuse an output file that is there and was made by something else.
+
+    Raises:
+        UserError: it is.
+    """
+    with os_errors(f"read --output {file}"):
+        if file.is_symlink() or (file.exists() and not ours(file)):
+            raise UserError(
+                f"--output {file} is there already and is not what this command writes: give "
+                "another file, or remove it"
+            )
 
 
 def _check_output(file: Path, inputs: Sequence[Path]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from evojax_prune.core.head_card import DataCard, HeadCard
 from evojax_prune.deploy.costs import DENSE, PRUNED, SHORTENED, WHOLE, Measured, device
@@ -32,7 +33,7 @@ _KERAS_LICENCES = {
 
 _TEMPLATE = """# {title}: a pruned classifier
 
-A head on {source}, pruned by evojax_prune {card.written_by} (mode `{card.mode}`, {card.grain}).
+A head on {source}, pruned by evojax_prune {written_by} (mode `{card.mode}`, {card.grain}).
 
 - **Input** `{program.input_name}`: {program.dtype} `[n, {takes}]`, {preparation}
 - **Output** `probabilities`: float32 `[n, {outputs}]`, in the order of the classes
@@ -46,13 +47,13 @@ A head on {source}, pruned by evojax_prune {card.written_by} (mode `{card.mode}`
 
 ## Data
 
-{title}, version `{version}`, digest `{data.digest}`. {rows} {groups}
+{title}, version `{version}`, digest `{digest}`. {rows} {groups}
 
 ## Metrics
 
 {metrics}
 
-{card.sentence}{selected_on_test}
+{sentence}{selected_on_test}
 
 ## What pruning buys
 
@@ -103,11 +104,13 @@ def model_card(
     backbone = card.backbone
     return _TEMPLATE.format(
         card=card,
-        data=card.data,
+        digest=_plain(card.data.digest),
         program=program,
         title=_plain(card.data.name),
+        written_by=_plain(card.written_by),
+        sentence=_plain(card.sentence),
         version=_plain(card.data.version),
-        source="given features" if backbone is None else f"the features of {backbone.name}",
+        source="given features" if backbone is None else f"the features of {_plain(backbone.name)}",
         takes=", ".join(map(str, program.shape)),
         preparation=_preparation(card, program),
         outputs=len(card.classes),
@@ -122,6 +125,12 @@ def model_card(
         bought=bought(costs),
         licence=_licence(card),
     )
+
+
+def is_card(file: Path) -> bool:
+    """Whether a file looks like a card that was written here."""
+    with file.open(errors="replace") as stream:
+        return "pruned by evojax_prune" in stream.read(1 << 16)
 
 
 def cost_table(costs: Sequence[Measured]) -> str:
@@ -207,7 +216,7 @@ def _share(part: float, whole: float) -> str:
 def _plain(text: str) -> str:
     """A name from data, without what Markdown would take for its own."""
     printable = "".join(c if c.isprintable() else " " for c in text)
-    return printable.replace("|", "\\|").replace("`", "'")
+    return printable.replace("|", "\\|").replace("`", "'").replace("<", "&lt;")
 
 
 def _preparation(card: HeadCard, program: ExportedProgram) -> str:
@@ -215,7 +224,7 @@ def _preparation(card: HeadCard, program: ExportedProgram) -> str:
         return "as the backbone gives them; what is done to them is part of the model"
     return (
         "RGB, resized to that size without regard to their shape (in training: "
-        f"{card.backbone.preprocessing}; scaling the pixels is part of the model)"
+        f"{_plain(card.backbone.preprocessing)}; scaling the pixels is part of the model)"
     )
 
 

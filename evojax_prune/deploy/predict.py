@@ -54,6 +54,12 @@ def prediction_table(
         yield (path, best, max(numbers), prediction.error or "", *numbers)
 
 
+def is_table(file: Path) -> bool:
+    """Whether a file begins as a table of predictions does."""
+    with file.open(errors="replace") as stream:
+        return stream.read(len(",".join(COLUMNS))) == ",".join(COLUMNS)
+
+
 def listed(paths: Sequence[Path]) -> list[Path]:
     """The files that are meant: those given, and all below the folders given, sorted.
 
@@ -117,6 +123,10 @@ def _probabilities(classifier: Classifier, path: Path) -> np.ndarray:
     name = next((key for key in ("x", "x_test") if key in arrays), None)
     if name is None:
         raise UserError(f"{path} has no features, expected them as x or x_test")
+    if {"x", "x_test"} <= arrays.keys():
+        raise UserError(f"{path} holds both x and x_test: leave one out")
+    if "weights" in arrays and "backbone" not in arrays:
+        raise UserError(f"{path} holds weights without their backbone: add it, or leave them out")
     x = arrays[name]
     backbone, weights = (
         str(arrays[key]) if key in arrays else None for key in ("backbone", "weights")

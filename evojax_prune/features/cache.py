@@ -28,6 +28,7 @@ from evojax_prune.core.files import (
     save_file,
 )
 from evojax_prune.data.files import is_file
+from evojax_prune.data.table import check_rows
 
 log = logging.getLogger("evojax_prune")
 
@@ -162,11 +163,15 @@ def _read(path: Path, key: Key) -> Entry:
     told: dict[str, Any] = json.loads(about)
     if told["key"] != key:
         raise ValueError("the key does not match")
-    paths = tensors["paths"].tobytes().decode("utf-8", "surrogateescape")
+    check_rows(tensors["features"], tensors["labels"], len(told["classes"]))
+    text = tensors["paths"].tobytes().decode("utf-8", "surrogateescape")
+    paths = tuple(text.split("\0")) if told["paths"] else None
+    if paths is not None and len(paths) != len(tensors["labels"]):
+        raise ValueError("it has more or fewer paths than rows")
     return Entry(
         features=tensors["features"],
         labels=tensors["labels"],
-        paths=tuple(paths.split("\0")) if told["paths"] else None,
+        paths=paths,
         classes=tuple(told["classes"]),
         name=told["name"],
         version=told["version"],

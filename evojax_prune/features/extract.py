@@ -123,7 +123,13 @@ def run(
         pixels = np.zeros((batch, net.image_size, net.image_size, 3), np.uint8)
         for row, image in enumerate(chunk):
             pixels[row] = resized(image, net.image_size)
-        return np.asarray(net.apply(pixels))[: len(chunk)]
+        features = np.asarray(net.apply(pixels))
+        if features.shape != (batch, net.features) or not net.features:
+            raise UserError(
+                f"backbone {net.name} gives {list(features.shape)} for {batch} images, expected "
+                f"[{batch}, {net.features or 'features'}]: mend its function"
+            )
+        return features[: len(chunk)]
 
     # Compiled before the threads start: each of them would compile the program for itself.
     features_of([])

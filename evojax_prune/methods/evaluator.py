@@ -68,8 +68,10 @@ class Evaluator:
             self.advance,
             parts,
         )
+        shown = genomes.view()
+        shown.flags.writeable = False  # an objective of a plugin must not change what was trained
         scores = Scored(
-            genomes, fits, problem.pruning, tuple(p.selection for p in parts), problem.outside
+            shown, fits, problem.pruning, tuple(p.selection for p in parts), problem.outside
         )
         values = [measure.values(scores) for measure in self._measures]
         columns = {"epochs": fits.epochs, "seconds": fits.seconds}

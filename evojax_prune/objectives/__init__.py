@@ -70,9 +70,9 @@ class Measure:
         """
         found, count = self.of(scored), len(scored.genomes)
         with contextlib.suppress(TypeError, ValueError):
-            values = np.asarray(found, np.float64)
-            if values.shape == (count,):
-                return self._beatable(values)
+            values = np.asarray(found)
+            if values.shape == (count,) and values.dtype.kind in "fiub":
+                return self._beatable(values.astype(np.float64))
         given = f"{type(found).__name__} of shape {np.shape(found)}"
         raise PluginError(
             f"the objective {self.objective.name} gives {given}, expected {count} numbers, one per "

@@ -56,6 +56,8 @@ def write_results(
     for name, write in {**WRITERS, **(more or {})}.items():
         try:
             write(folder / name, pruned)
+            if not (folder / name).exists():
+                failed.append(f"{name}: its writer wrote no such file")
         except UserError as error:
             failed.append(f"{name}: {error}")
         except (Exception, SystemExit) as error:  # a picture must not cost the user the result

@@ -1,16 +1,38 @@
-"""The data that a configuration names: their features, and a digest of their content."""
+"""The data that a configuration names, a digest of their content, and the problem they pose."""
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-from evojax_prune.data import FeatureTable
+import numpy as np
+
+from evojax_prune.core.errors import UserError
+from evojax_prune.core.files import checked_path, total_memory
+from evojax_prune.core.head import head_spec
+from evojax_prune.core.mode import MODES
+from evojax_prune.core.pruning import Pruning
+from evojax_prune.core.splits import FeatureSplits
+from evojax_prune.data import FeatureTable, make_splits, scale_splits, with_shares
+from evojax_prune.data.splitting.groups import tell_groups
+from evojax_prune.engine import ENGINES, optimizer_names
 from evojax_prune.features import content_key, load_table
 from evojax_prune.methods.observer import Observer
-from evojax_prune.run.config import RunConfig
+from evojax_prune.methods.problem import Problem
+from evojax_prune.run.config import RunConfig, validated
+from evojax_prune.run.settings_file import load_settings
+from evojax_prune.run.trackers import check_trackers
 from evojax_prune.version import __version__
+
+TRAINING_COPIES = 3
+"""Of a head's parameters: themselves, their velocities, and the best ones so far."""
+
+OUTSIDE_ROWS = 2000
+"""Most rows of other data that are looked at."""
 
 
 def load_data(
@@ -75,3 +97,129 @@ def digest(plain: object) -> str:
     """20 hexadecimal digits that tell plain data from other plain data."""
     text = json.dumps(plain, sort_keys=True)
     return hashlib.blake2b(text.encode(), digest_size=10).hexdigest()
+
+
+def load_splits(config: RunConfig | str | Path) -> list[FeatureSplits]:
+    """The splits that a run works on, one element or one per fold.
+
+    Args:
+        config: a run's configuration, or its ``config.yaml``.
+
+    Raises:
+        UserError: the configuration or its data cannot be used.
+    """
+    if not isinstance(config, RunConfig):
+        config = validated(load_settings(checked_path(config, "config")))
+    return list(load_problem(config).splits)
+
+
+def load_problem(
+    config: RunConfig,
+    observer: Observer | None = None,
+    load: Callable[[RunConfig, str, Observer | None], FeatureTable] = load_data,
+) -> Problem:
+    """Check the settings, get the features, cut the splits, shape the head.
+
+    Args:
+        config: what to do.
+        observer: told how far it is.
+        load: gives the features of a data set of the configuration.
+
+    Raises:
+        UserError: unknown names, data that cannot be used, splits that cannot be cut.
+    """
+    check_names(config)
+    problem = make_problem(config, load(config, config.dataset, observer))
+    if config.ood is not None:
+        other = load(config, config.ood, observer)
+        problem = dataclasses.replace(problem, outside=_outside(problem, other))
+    if observer is not None:
+        observer.note(problem.describe())
+    return problem
+
+
+def _outside(problem: Problem, other: FeatureTable) -> tuple[np.ndarray, ...]:
+    """Features of other data, scaled as the heads of each fold expect it.
+
+    Raises:
+        UserError: they are of another backbone.
+    """
+    rows = next(iter(other.x.values()))
+    if rows.shape[1] != problem.pruning.spec.features:
+        raise UserError(
+            f"--ood has {rows.shape[1]} features and the data set "
+            f"{problem.pruning.spec.features}: expected features of the same backbone"
+        )
+    rows = rows[np.linspace(0, len(rows) - 1, min(len(rows), OUTSIDE_ROWS)).astype(np.int64)]
+    return tuple(scaling.apply(rows) for scaling in problem.scalings)
+
+
+def check_names(config: RunConfig) -> None:
+    """Refuse names that no part of the program knows, before any work is done.
+
+    Raises:
+        UserError: an unknown strategy, option of a strategy, engine or optimizer, or a tracker
+            that is not installed.
+    """
+    check_trackers(config.track)
+    if config.method == "search":
+        from evojax_prune.methods.search import search_strategy
+        from evojax_prune.search.loop import check_objectives
+
+        strategy = search_strategy(config, genome_length=1000, scores=np.zeros((1, 1000)))
+        check_objectives(strategy, len(config.objectives))
+    for option, name, valid in (
+        ("engine", config.engine, ENGINES),
+        ("search_protocol.optimizer", config.search_protocol.optimizer, optimizer_names()),
+        ("final_protocol.optimizer", config.final_protocol.optimizer, optimizer_names()),
+    ):
+        if name not in valid:
+            raise UserError(f"{option} is {name}, expected one of {', '.join(valid)}")
+
+
+def make_problem(config: RunConfig, table: FeatureTable) -> Problem:
+    """Cut the splits and shape the head.
+
+    Raises:
+        UserError: unknown classes, splits that cannot be cut, or fewer hidden layers than the mode
+            prunes.
+    """
+    table = with_shares(table, config.class_shares or {})
+    if config.allow_group_overlap and (table.groups is None or "test" not in table.x):
+        raise UserError(
+            "--allow-group-overlap does nothing without groups and a given test split: leave it out"
+        )
+    fraction = config.selection_fraction
+    if fraction is None:
+        fraction = 1 / 3 if config.selection == "resampled" else 0.2
+    splits = make_splits(
+        table,
+        selection=config.selection,
+        selection_fraction=fraction,
+        test_fraction=config.test_fraction,
+        folds=config.folds,
+        seed=config.seed,
+        allow_group_overlap=config.allow_group_overlap,
+    )
+    if table.groups is not None:
+        tell_groups(table.groups)
+    features = splits[0].train.x.shape[1]
+    try:
+        spec = head_spec(config.mode, features, len(table.classes), config.hidden)
+    except ValueError as error:
+        raise UserError(f"--hidden does not suit: {error}") from None
+    if (needed := TRAINING_COPIES * 4 * spec.parameters) > total_memory() / 2:
+        raise UserError(
+            f"the head has {spec.parameters:,} parameters, whose training takes "
+            f"{needed / 1e9:,.0f} GB, more than half of this machine's memory: lower --hidden"
+        )
+    scaled = [scale_splits(split, config.scale) for split in splits]
+    return Problem(
+        table.name,
+        table.version,
+        table.source,
+        [split for split, _ in scaled],
+        Pruning(spec, MODES[config.mode], config.grain),
+        config,
+        [scaling for _, scaling in scaled],
+    )

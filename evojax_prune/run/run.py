@@ -4,23 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from evojax_prune import baselines
-from evojax_prune.core.errors import PluginError, UserError
-from evojax_prune.core.files import total_memory
-from evojax_prune.core.head import head_spec
-from evojax_prune.core.mode import MODES
+from evojax_prune.core.errors import PluginError, UserError, in_python, shortened
 from evojax_prune.core.options import Options
-from evojax_prune.core.pruning import Pruning
-from evojax_prune.core.splits import FeatureSplits
-from evojax_prune.data import FeatureTable, make_splits, scale_splits, table_of, with_shares
-from evojax_prune.data.splitting.groups import tell_groups
-from evojax_prune.engine import ENGINES, optimizer_names
+from evojax_prune.data import table_of
 from evojax_prune.methods import METHODS, Method
 from evojax_prune.methods.convergence import unfinished
 from evojax_prune.methods.found import Found, Session
@@ -29,16 +21,9 @@ from evojax_prune.methods.problem import JUDGING, Advance, Problem
 from evojax_prune.report.pruned import Pruned
 from evojax_prune.report.writers import Writer, settings_text, write_results
 from evojax_prune.run.config import BackboneOptions, RunConfig, SourceOptions, validated
-from evojax_prune.run.data import load_data
-from evojax_prune.run.settings_file import load_settings
+from evojax_prune.run.data import load_problem, make_problem
 from evojax_prune.run.store import Nothing, PartialFolder, Store
-from evojax_prune.run.trackers import check_trackers, tracked
-
-TRAINING_COPIES = 3
-"""Of a head's parameters: themselves, their velocities, and the best ones so far."""
-
-OUTSIDE_ROWS = 2000
-"""Most rows of other data that are looked at."""
+from evojax_prune.run.trackers import tracked
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,6 +125,7 @@ def compare(
     )
 
 
+@in_python()
 def prune(
     data: RunConfig | Any,
     labels: Any = None,
@@ -182,6 +168,13 @@ def prune(
         >>> int(pruned.genome.sum())
         4
     """
+    if observer is not None and not isinstance(observer, Observer):
+        raise UserError(f"observer is a {type(observer).__name__}, expected an Observer or None")
+    if labels is None and isinstance(data, str | Mapping):
+        raise UserError(
+            f"prune is given {shortened(repr(data))}, expected features and labels, or "
+            "evojax_prune.RunConfig(dataset=...), which names a data set"
+        )
     if isinstance(data, RunConfig):
         arrays = (labels, groups, x_test, y_test, groups_test)
         if settings or any(array is not None for array in arrays):
@@ -263,127 +256,4 @@ def _run(config: RunConfig, problem: Problem, observer: Observer, store: Store) 
         config.compare_fractions if config.compare else None,
         config.repeatable(),
         config.margin,
-    )
-
-
-def load_splits(config: RunConfig | str | Path) -> list[FeatureSplits]:
-    """The splits that a run works on, one element or one per fold.
-
-    Args:
-        config: a run's configuration, or its ``config.yaml``.
-    """
-    if not isinstance(config, RunConfig):
-        config = validated(load_settings(Path(config)))
-    return list(load_problem(config).splits)
-
-
-def load_problem(
-    config: RunConfig,
-    observer: Observer | None = None,
-    load: Callable[[RunConfig, str, Observer | None], FeatureTable] = load_data,
-) -> Problem:
-    """Check the settings, get the features, cut the splits, shape the head.
-
-    Args:
-        config: what to do.
-        observer: told how far it is.
-        load: gives the features of a data set of the configuration.
-
-    Raises:
-        UserError: unknown names, data that cannot be used, splits that cannot be cut.
-    """
-    check_names(config)
-    problem = make_problem(config, load(config, config.dataset, observer))
-    if config.ood is not None:
-        other = load(config, config.ood, observer)
-        problem = dataclasses.replace(problem, outside=_outside(problem, other))
-    if observer is not None:
-        observer.note(problem.describe())
-    return problem
-
-
-def _outside(problem: Problem, other: FeatureTable) -> tuple[np.ndarray, ...]:
-    """Features of other data, scaled as the heads of each fold expect it.
-
-    Raises:
-        UserError: they are of another backbone.
-    """
-    rows = next(iter(other.x.values()))
-    if rows.shape[1] != problem.pruning.spec.features:
-        raise UserError(
-            f"--ood has {rows.shape[1]} features and the data set "
-            f"{problem.pruning.spec.features}: expected features of the same backbone"
-        )
-    rows = rows[np.linspace(0, len(rows) - 1, min(len(rows), OUTSIDE_ROWS)).astype(np.int64)]
-    return tuple(scaling.apply(rows) for scaling in problem.scalings)
-
-
-def check_names(config: RunConfig) -> None:
-    """Refuse names that no part of the program knows, before any work is done.
-
-    Raises:
-        UserError: an unknown strategy, option of a strategy, engine or optimizer, or a tracker
-            that is not installed.
-    """
-    check_trackers(config.track)
-    if config.method == "search":
-        from evojax_prune.methods.search import search_strategy
-        from evojax_prune.search.loop import check_objectives
-
-        strategy = search_strategy(config, genome_length=1000, scores=np.zeros((1, 1000)))
-        check_objectives(strategy, len(config.objectives))
-    for option, name, valid in (
-        ("engine", config.engine, ENGINES),
-        ("search_protocol.optimizer", config.search_protocol.optimizer, optimizer_names()),
-        ("final_protocol.optimizer", config.final_protocol.optimizer, optimizer_names()),
-    ):
-        if name not in valid:
-            raise UserError(f"{option} is {name}, expected one of {', '.join(valid)}")
-
-
-def make_problem(config: RunConfig, table: FeatureTable) -> Problem:
-    """Cut the splits and shape the head.
-
-    Raises:
-        UserError: unknown classes, splits that cannot be cut, or fewer hidden layers than the mode
-            prunes.
-    """
-    table = with_shares(table, config.class_shares or {})
-    if config.allow_group_overlap and (table.groups is None or "test" not in table.x):
-        raise UserError(
-            "--allow-group-overlap does nothing without groups and a given test split: leave it out"
-        )
-    fraction = config.selection_fraction
-    if fraction is None:
-        fraction = 1 / 3 if config.selection == "resampled" else 0.2
-    splits = make_splits(
-        table,
-        selection=config.selection,
-        selection_fraction=fraction,
-        test_fraction=config.test_fraction,
-        folds=config.folds,
-        seed=config.seed,
-        allow_group_overlap=config.allow_group_overlap,
-    )
-    if table.groups is not None:
-        tell_groups(table.groups)
-    features = splits[0].train.x.shape[1]
-    try:
-        spec = head_spec(config.mode, features, len(table.classes), config.hidden)
-    except ValueError as error:
-        raise UserError(f"--hidden does not suit: {error}") from None
-    if (needed := TRAINING_COPIES * 4 * spec.parameters) > total_memory() / 2:
-        raise UserError(
-            f"the head has {spec.parameters:,} parameters, whose training takes "
-            f"{needed / 1e9:,.0f} GB, more than half of this machine's memory: lower --hidden"
-        )
-    scaled = [scale_splits(split, config.scale) for split in splits]
-    return Problem(
-        table.name,
-        table.version,
-        table.source,
-        [split for split, _ in scaled],
-        Pruning(spec, MODES[config.mode], config.grain),
-        config,
-        [scaling for _, scaling in scaled],
     )

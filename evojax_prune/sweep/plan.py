@@ -17,8 +17,14 @@ from evojax_prune.data import FeatureTable, ImageDataset
 from evojax_prune.features import NotExtractedError
 from evojax_prune.methods.options import SearchOptions
 from evojax_prune.run.config import DataOptions, HeadOptions, RunConfig, validated
-from evojax_prune.run.data import content_digest, digest, load_data, run_digest
-from evojax_prune.run.run import check_names, make_problem
+from evojax_prune.run.data import (
+    check_names,
+    content_digest,
+    digest,
+    load_data,
+    make_problem,
+    run_digest,
+)
 from evojax_prune.sweep.estimate import DataSize, expected_seconds
 from evojax_prune.sweep.file import (
     Axis,

@@ -153,7 +153,8 @@ def timed_out(task: Task) -> Ended:
 
 def _run(task: Task) -> None:
     from evojax_prune.methods.observer import Observer
-    from evojax_prune.run.run import load_problem, prune_into
+    from evojax_prune.run.data import load_problem
+    from evojax_prune.run.run import prune_into
     from evojax_prune.run.store import PartialFolder
 
     store = PartialFolder(task.folder, patience=LOCK_SECONDS)

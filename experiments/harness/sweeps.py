@@ -22,8 +22,7 @@ from evojax_prune.core.objective import Objective
 from evojax_prune.methods.problem import Problem
 from evojax_prune.objectives import OBJECTIVES
 from evojax_prune.run.config import validated
-from evojax_prune.run.data import digest
-from evojax_prune.run.run import load_problem
+from evojax_prune.run.data import digest, load_problem
 from evojax_prune.run.store import MARK
 from evojax_prune.sweep.file import axes_of, load_sweep
 from evojax_prune.sweep.run import SOURCE

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from evojax_prune.core.class_names import check_class_names
 from evojax_prune.core.errors import UserError
 from evojax_prune.data.files import is_file
 from evojax_prune.data.images import ImageDataset
@@ -17,7 +18,7 @@ from evojax_prune.data.sources.source import LoadOptions, Source
 from evojax_prune.data.sources.tfds import NamedDataset
 from evojax_prune.data.splitting.checks import check_class_counts
 from evojax_prune.data.splitting.groups import group_names
-from evojax_prune.data.table import FeatureTable, check_class_names
+from evojax_prune.data.table import FeatureTable, check_labels, check_rows
 
 SOURCES: dict[str, Source] = {
     "tfds": NamedDataset(),
@@ -79,6 +80,15 @@ def load(dataset: str, options: LoadOptions | None = None) -> FeatureTable | Ima
             "FeatureTable or an ImageDataset: mend its plugin"
         )
     check_class_names(data.classes, data.name)
+    try:
+        if isinstance(data, FeatureTable):
+            for name, x in data.x.items():
+                check_rows(x, data.y[name], len(data.classes))
+        else:
+            for split in data.splits.values():
+                check_labels(split.labels, len(data.classes))
+    except ValueError as error:
+        raise UserError(f"the source of {dataset} ({source.title}): {error}") from None
     if isinstance(data, ImageDataset):
         for name, split in data.splits.items():
             if name != "test":

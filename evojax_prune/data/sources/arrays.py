@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from evojax_prune.core.class_names import check_class_names
 from evojax_prune.core.errors import UserError, said_of
-from evojax_prune.data.table import FeatureTable, check_class_names
+from evojax_prune.data.table import FeatureTable
 
 KEYS = ("x_train", "y_train", "x_test", "y_test", "groups_train", "groups_test", "classes")
 """What a features file may hold."""
@@ -116,7 +117,7 @@ def _check_pairs(arrays: Mapping[str, Any], called: Callable[[str], str]) -> Non
 
 def _features(given: Any, name: str) -> np.ndarray:
     """Features as finite ``float32 [n, F]``."""
-    _refuse_masked(given, name)
+    refuse_masked(given, name)
     try:
         values = np.asarray(given)
         if values.dtype == object and all(isinstance(v, numbers.Real) for v in values.flat):
@@ -139,14 +140,19 @@ def _features(given: Any, name: str) -> np.ndarray:
     return x
 
 
-def _refuse_masked(given: Any, name: str) -> None:
+def refuse_masked(given: Any, name: str) -> None:
+    """Refuse an array with masked values, whose numbers mean nothing.
+
+    Raises:
+        UserError: it is one.
+    """
     if np.ma.is_masked(given):
         raise UserError(f"{name} has masked values: fill them, or leave their rows out")
 
 
 def _per_row(given: Any, what: str, name: str, beside: str, rows: int) -> np.ndarray:
     """Labels or groups ``[rows]``, of integers, bools or strings."""
-    _refuse_masked(given, name)
+    refuse_masked(given, name)
     # A list of both numbers and strings would silently become one of strings.
     values = np.asarray(given, object if isinstance(given, list | tuple) else None)
     if values.shape != (rows,):
@@ -190,8 +196,12 @@ def _classes(
     y: dict[str, np.ndarray], given: Any, called: Callable[[str], str]
 ) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:
     """Class names, and the labels as numbers of these classes."""
-    if len({labels.dtype.kind == "U" for labels in y.values()}) > 1:
-        raise UserError(f"{called('y_test')} and {called('y_train')} have labels of unlike types")
+    kinds = {split: _WORDS[labels.dtype.kind] for split, labels in y.items()}
+    if len(set(kinds.values())) > 1:
+        raise UserError(
+            f"{called('y_test')} holds {kinds['test']} and {called('y_train')} {kinds['train']}, "
+            "expected labels of one type"
+        )
     found = np.unique(y["train"])
     if len(found) < 2:
         raise UserError(f"{called('y_train')} holds the one label {found[0]}, expected two or more")
@@ -207,6 +217,9 @@ def _classes(
     return names, {
         split: place[np.searchsorted(found, labels)].astype(np.int32) for split, labels in y.items()
     }
+
+
+_WORDS = {"i": "integers", "u": "integers", "b": "bools", "U": "strings"}
 
 
 def _named(names: np.ndarray, found: np.ndarray, called: Callable[[str], str]) -> np.ndarray:

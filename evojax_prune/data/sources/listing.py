@@ -17,6 +17,10 @@ _SIDE_FILES = {"thumbs.db", "desktop.ini", "icon\r", "__macosx"}
 """Files and folders that systems leave among the images, in lower case; so are hidden ones."""
 
 
+_Seen = set[tuple[int, int]]
+"""Device and number of every folder that was listed."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Listing:
     """The files of an image folder, none of them read yet.
@@ -53,9 +57,11 @@ def list_folder(root: Path) -> Listing:
         UserError: no such folder, no images, fewer than two classes, a class without files, or a
             test class that is not in the training folder.
     """
+    seen: _Seen = set()
     try:
         found = {
-            split: [_classes(root, part) for part in parts] for split, parts in _parts(root).items()
+            split: [_classes(root, part, seen) for part in parts]
+            for split, parts in _parts(root).items()
         }
     except OSError as error:
         where = shortened(str(error.filename or root), 200)
@@ -120,10 +126,10 @@ def _parts(root: Path) -> dict[str, tuple[str, ...]]:
     return assigned
 
 
-def _classes(root: Path, part: str) -> dict[str, list[str]]:
+def _classes(root: Path, part: str, seen: _Seen) -> dict[str, list[str]]:
     """Paths below the root of each class folder's files."""
     folder = root / part
-    classes = {path.name: _files(root, path) for path in _folders(folder)}
+    classes = {path.name: _files(root, path, seen) for path in _folders(folder)}
     if not any(classes.values()):
         raise UserError(f"{folder} holds no class folders with images: {_LAYOUTS}")
     for name, paths in classes.items():
@@ -136,14 +142,14 @@ def _classes(root: Path, part: str) -> dict[str, list[str]]:
     return classes
 
 
-def _files(root: Path, folder: Path) -> list[str]:
+def _files(root: Path, folder: Path, seen: _Seen) -> list[str]:
     """Paths below the root, with ``/``, of all files below a class folder."""
     files, waiting = [], [folder]
-    seen: set[tuple[int, int]] = set()
     while waiting:
         current = waiting.pop()
         status = current.stat()
-        if (status.st_dev, status.st_ino) in seen:  # links in a circle would never end
+        # Links in a circle would never end, and test images must not be training images.
+        if (status.st_dev, status.st_ino) in seen:
             raise UserError(f"a link leads to {current} a second time: remove the link")
         seen.add((status.st_dev, status.st_ino))
         for path in _entries(current):

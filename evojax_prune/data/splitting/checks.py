@@ -1,4 +1,4 @@
-"""What is looked at before and after a cut: images of each class, and rows on both sides."""
+"""What is looked at before and after a cut: examples of each class, and rows on both sides."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ log = logging.getLogger("evojax_prune")
 def check_class_counts(
     labels: np.ndarray, classes: tuple[str, ...], least: int, purpose: str
 ) -> None:
-    """See that every class has enough images.
+    """See that every class has enough examples.
 
     Args:
         labels: ``int32 [n]`` in [0, C).
         classes: class names.
-        least: images that each class needs.
+        least: examples that each class needs.
         purpose: what they are needed for, as the sentence ends.
 
     Raises:
@@ -33,7 +33,7 @@ def check_class_counts(
         shown = ", ".join(f"{classes[i]!r} ({counts[i]})" for i in few[:5])
         more = f" and {len(few) - 5} more" if len(few) > 5 else ""
         raise UserError(
-            f"too few images of class {shown}{more}: each class needs at least {least} {purpose}"
+            f"too few examples of class {shown}{more}: each class needs at least {least} {purpose}"
         )
 
 
@@ -46,10 +46,10 @@ def warn_of_copies(splits: FeatureSplits) -> None:
         _digests(part.x) for part in (splits.train, splits.selection, splits.test)
     )
     seen = set(train)
-    _warn(selection, seen, "selection images are exact copies of training images")
+    _warn(selection, seen, "selection examples are exact copies of training examples")
     if not splits.selected_on_test:
         seen |= set(selection)
-        _warn(test, seen, "test images are exact copies of training or selection images")
+        _warn(test, seen, "test examples are exact copies of training or selection examples")
 
 
 def _digests(x: np.ndarray) -> list[bytes]:

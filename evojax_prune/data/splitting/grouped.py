@@ -58,7 +58,7 @@ def cut_groups(
     if not choices:
         raise UserError(
             f"{what} cannot be cut from {len(names)} groups without splitting one or taking a"
-            " class's last group from training: choose smaller groups, or add images"
+            " class's last group from training: choose smaller groups, or add examples"
         )
     best = min(
         choices,

@@ -94,18 +94,18 @@ def check_overlap(train: np.ndarray, test: np.ndarray, allowed: bool) -> None:
     if not len(shared):
         return
     counts = [
-        f"{g!r} ({np.sum(train == g)} training and {np.sum(test == g)} test images)"
+        f"{g!r} ({np.sum(train == g)} training and {np.sum(test == g)} test examples)"
         for g in shared[:_SHOWN].tolist()
     ]
     more = f" and {len(shared) - _SHOWN} more" if len(shared) > _SHOWN else ""
     message = (
         f"the given train and test splits share {len(shared)} groups, with"
-        f" {np.isin(train, shared).sum()} training and {np.isin(test, shared).sum()} test images:"
+        f" {np.isin(train, shared).sum()} training and {np.isin(test, shared).sum()} test examples:"
         f" {', '.join(counts)}{more}"
     )
     if not allowed:
         raise UserError(
-            f"{message}; test scores would flatter: move these images, or go on with"
+            f"{message}; test scores would flatter: move these examples, or go on with"
             " --allow-group-overlap"
         )
     log.warning("%s", message)

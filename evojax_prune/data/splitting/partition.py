@@ -143,7 +143,7 @@ def _cut(
 
 
 def _least(selection: Selection, folds: int) -> int:
-    """Training images that each class needs."""
+    """Training examples that each class needs."""
     return {"holdout": 2, "resampled": 2, "kfold": folds, "test-half": 1, "test": 1}[selection]
 
 

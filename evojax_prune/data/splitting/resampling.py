@@ -40,7 +40,7 @@ class Resampler:
         if self.groups is None:
             if not self._strata.total:
                 raise UserError(
-                    "selection splits cannot be drawn where no class has two rows: add images"
+                    "selection splits cannot be drawn where no class has two rows: add examples"
                 )
         elif not self._grouped.free.any():
             raise UserError(

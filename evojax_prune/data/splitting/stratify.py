@@ -57,7 +57,7 @@ def cut(
     if keep and len(np.unique(labels[rest])) < present:
         raise UserError(
             f"cutting {what} of {fraction:.0%} off would leave no training image of some class:"
-            " choose a smaller fraction, or add images"
+            " choose a smaller fraction, or add examples"
         )
     return np.sort(rest), np.sort(part)
 
@@ -92,7 +92,7 @@ def folds(labels: np.ndarray, groups: np.ndarray | None, count: int, seed: int) 
         return best
     raise UserError(
         f"{count} folds cannot be cut from {names} groups so that each fold has"
-        " images and the others have every class: lower --folds, or choose smaller groups"
+        " examples and the others have every class: lower --folds, or choose smaller groups"
     )
 
 

@@ -53,7 +53,8 @@ class FunctionBackbone:
     def _checked(self, images: np.ndarray) -> np.ndarray:
         """Features ``float32 [b, F]`` of a batch."""
         features = np.asarray(self.function(images))
-        if features.ndim != 2 or len(features) != len(images) or features.dtype.kind not in "fiu":
+        good = features.ndim == 2 and len(features) == len(images) and features.size
+        if not good or features.dtype.kind not in "fiu":
             raise UserError(
                 f"backbone {self.name} gives {features.dtype} {list(features.shape)} for"
                 f" {len(images)} images, expected numbers [{len(images)}, features]"
