@@ -576,6 +576,9 @@ IMAGES: dict[str, tuple[Make, str, str]] = {
     "pattern without match": (bool, "--groups zz", "'zz' matches none of 6 image paths"),
     "data_dir": (bool, "--data-dir /", "--data-dir does nothing with an image folder"),
     "unknown backbone": (bool, "--backbone resnet51", "unknown backbone"),
+    "output": (bool, "--output images/out", "--output is images/out, inside the data"),
+    "output by link": (lambda f: (f.parent / "l").symlink_to(f), "--output l/a/b", "inside the da"),
+    "output is the data": (bool, "--output images --overwrite", "--output is images, inside the"),
 }
 
 
@@ -620,6 +623,10 @@ OBSTACLES: dict[str, tuple[Make, str]] = {
     "a link for the unfinished run": (put("run.partial", link(".")), "run.partial is a link, but"),
     "a folder for the lock": (put(f"{STATE}/lock", Path.mkdir), "cannot lock {here}/run.partial"),
     "a folder for the journal": (put(f"{STATE}/journal.jsonl", Path.mkdir), "cannot discard what"),
+    "a folder for the report": (
+        put("run/report.html", Path.mkdir),
+        "{here}/run/report.html is a folder, but a file of that name is to be written",
+    ),
     "a folder for the settings": (
         put("run.partial/config.yaml", Path.mkdir),
         "cannot write {here}",

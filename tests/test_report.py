@@ -251,11 +251,30 @@ def test_a_finished_run_leaves_only_the_results(tmp_path: Path) -> None:
 def test_overwriting_leaves_other_files_alone(tmp_path: Path) -> None:
     for name in ("mine.txt", MARK):
         (tmp_path / name).write_text("old")
-    with PartialFolder(tmp_path) as partial:
+    with (partial := PartialFolder(tmp_path)):
+        partial.check(overwrite=True)
         (partial.path / MARK).write_text("new")
         partial.finish()
     assert (tmp_path / "mine.txt").read_text() == "old"
     assert (tmp_path / MARK).read_text() == "new"
+
+
+def test_what_has_come_during_the_run_is_not_replaced(tmp_path: Path) -> None:
+    partial = PartialFolder(tmp_path / "results")
+    partial.check(overwrite=False)
+    with partial:
+        (partial.path / MARK).write_text("new")
+        (tmp_path / "results").mkdir()
+        (tmp_path / "results" / MARK).write_text("mine")
+        with pytest.raises(UserError, match=r"results\.partial, for something has"):
+            partial.finish()
+    assert (tmp_path / "results" / MARK).read_text() == "mine"
+    assert (partial.path / MARK).read_text() == "new"
+    (tmp_path / "results").rename(tmp_path / "away")
+    with partial:
+        partial.finish()
+    assert (tmp_path / "results" / MARK).read_text() == "new"
+    assert not partial.path.exists()
 
 
 def _interrupt(journal: Path) -> None:

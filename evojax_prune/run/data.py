@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+from pathlib import Path
 from typing import Any
 
+from evojax_prune.core.errors import UserError
 from evojax_prune.data import FeatureTable
-from evojax_prune.features import content_key, load_table
+from evojax_prune.features import cache, content_key, load_table
 from evojax_prune.methods.observer import Observer
 from evojax_prune.run.config import RunConfig
 from evojax_prune.version import __version__
@@ -44,6 +47,29 @@ def data_options(config: RunConfig) -> dict[str, Any]:
         *("image_size", "skip_unreadable", "groups"),
     )
     return {name: getattr(config, name) for name in names}
+
+
+def refuse_within_data(config: RunConfig, output: Path) -> None:
+    """Refuse to write below a folder of data, where the next run would take it for data.
+
+    Raises:
+        UserError: the output folder or the cache would lie there.
+    """
+    places = {"--output": output, "EVOJAX_PRUNE_CACHE": cache.folder(None)}
+    for data in (config.dataset, config.ood):
+        if data is None or not Path(data).expanduser().is_dir():
+            continue
+        root = os.path.realpath(Path(data).expanduser())
+        for called, place in places.items():
+            inner = Path(os.path.realpath(place))
+            if inner.is_relative_to(root) and not any(
+                part.startswith(".")
+                for part in inner.relative_to(root).parts  # passed over
+            ):
+                raise UserError(
+                    f"{called} is {place}, inside the data {data}, where the next run would take "
+                    "its files for data: give another folder"
+                )
 
 
 def content_digest(config: RunConfig) -> str:

@@ -17,7 +17,7 @@ from evojax_prune.data import FeatureTable, ImageDataset
 from evojax_prune.features import NotExtractedError
 from evojax_prune.methods.options import SearchOptions
 from evojax_prune.run.config import DataOptions, HeadOptions, RunConfig, validated
-from evojax_prune.run.data import content_digest, digest, load_data, run_digest
+from evojax_prune.run.data import content_digest, digest, load_data, refuse_within_data, run_digest
 from evojax_prune.run.run import check_names, make_problem
 from evojax_prune.sweep.estimate import DataSize, expected_seconds
 from evojax_prune.sweep.file import (
@@ -85,7 +85,8 @@ def make_plan(
     mistakes = list(_counted(wrong, len(points)))
     configs = [config for config in checked if config is not None]
     mistakes += _same(configs, points) if not mistakes else []
-    known = _look(configs, mistakes)
+    folder = folder.absolute()
+    known = _look(configs, folder, mistakes)
     by = tuple(dict.fromkeys(by or sweep.by))
     columns = [name for axis in axes for name in axis.names]
     valid = dict.fromkeys([*columns, *RunConfig.model_fields])
@@ -95,7 +96,6 @@ def make_plan(
     if not by:
         several = [name for axis in axes if len(axis.labels) > 1 for name in axis.names]
         by = tuple(n for n in several if n != "seed") or tuple(columns[:1]) or ("dataset",)
-    folder = folder.absolute()
     tasks = [
         _task(point, config, known[data_key(config)], folder, timeout or sweep.timeout)
         for point, config in zip(points, configs, strict=True)
@@ -159,7 +159,7 @@ class _Data:
     size: DataSize
 
 
-def _look(configs: Iterable[RunConfig], mistakes: list[str]) -> dict[str, _Data]:
+def _look(configs: Iterable[RunConfig], folder: Path, mistakes: list[str]) -> dict[str, _Data]:
     """Look at each data set once, and see that it can be cut as the runs want it.
 
     Returns:
@@ -172,6 +172,7 @@ def _look(configs: Iterable[RunConfig], mistakes: list[str]) -> dict[str, _Data]
     for key, shapes in users.items():
         first = next(iter(shapes.values()))
         try:
+            refuse_within_data(first, folder)
             content = content_digest(first)
             table = load_data(first, first.dataset, None, extract=False)
         except NotExtractedError as missing:
