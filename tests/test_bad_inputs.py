@@ -125,8 +125,14 @@ WORDS: dict[str, str] = {
     T + "--overwrite maybe": "no flag takes the word maybe; valid: --config",
     "--sedd 1": "unknown flag --sedd, did you mean '--seed'?",
     f"--{LONG} 1": "unknown flag --aaa",
-    T + "--seed": "Missing value for argument '--seed'",
-    "--config": "Missing value for argument '--config'",
+    T + "--seed": "--seed has no value; one that starts with - is written --seed=-...",
+    "--config": "--config has no value",
+    T + "--output -out": "--output has no value",
+    T + "--config a.yaml --config=b.yaml": "--config is given twice, of which only the last",
+    T + "--class-shares 0=1 --class_shares 1=1": "--class-shares is given twice",
+    T + "--class-shares a=b=0.5": "names the class 'a=b', which t does not have",
+    T + "--objectives size": "--objectives size alone would prune all",
+    T + "--objectives accuracy ood --ood {here}/./t.npz": "--ood is the data set itself",
     T + "--hidden": "--hidden is given without a value: give one, or drop it",
     T + "--objectives": "--objectives is given without a value",
     T + "--class-shares cat=0.5 cat=0.9": "class_shares has cat twice: give it once",
@@ -474,6 +480,9 @@ SETTINGS: dict[str, tuple[str | bytes, str]] = {
     "a date": ("seed: 2020-01-01", "expected a whole number"),
     "a fraction": ("seed: 1.5", "seed is 1.5, expected a whole number"),
     "infinity": ("population: .inf", "population is inf, expected a finite number"),
+    "an old octal number": ("seed: 010", "010 is a number in base 8 or 60: write it in base 10"),
+    "a number in base 60": ("seed: 1:30", "1:30 is a number in base 8 or 60"),
+    "a class that is a number": ("class_shares: {1: 0.5}", "class_shares names 1, which is not te"),
     "nothing": ("seed: null", "seed is None, expected a whole number"),
     "two documents": ("seed: 1\n---\nseed: 2", "expected a single document"),
     "a key that is a list": ("[a]: b", "found unhashable key"),
@@ -640,9 +649,11 @@ def test_obstacles(case: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     make(tmp_path)
     words = ["--dataset", str(saved(tmp_path / "t.npz")), "--output", str(tmp_path / "run")]
     assert command.main([*words, *DENSE, "--overwrite"]) == 2
-    last = capsys.readouterr().err.splitlines()[-1]
+    err = capsys.readouterr().err
+    last = err.splitlines()[-1]
     assert last.startswith("error: ")
     assert said.format(here=tmp_path) in last
+    assert "to go on" not in err
     assert not (tmp_path / "run" / "result.json").exists()
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import logging
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,7 @@ from evojax_prune.analysis.paired import accuracy_interval, paired_difference
 from evojax_prune.cli import progress
 from evojax_prune.core.compact_head import compact_head, read_heads, save_heads
 from evojax_prune.core.errors import UserError
+from evojax_prune.core.files import os_errors
 from evojax_prune.core.flax_head import Head
 from evojax_prune.core.head import head_spec, init_params
 from evojax_prune.core.head_card import DataCard, HeadCard
@@ -282,6 +285,11 @@ def _interrupt(journal: Path) -> None:
     raise KeyboardInterrupt
 
 
+def _fill_the_disk(journal: Path) -> None:
+    journal.write_text("{}")
+    raise OSError(errno.ENOSPC, "full")
+
+
 def test_an_interrupted_run_stays_and_bad_input_does_not(tmp_path: Path) -> None:
     partial = PartialFolder(tmp_path / "results")
     with pytest.raises(KeyboardInterrupt), partial:
@@ -289,6 +297,11 @@ def test_an_interrupted_run_stays_and_bad_input_does_not(tmp_path: Path) -> None
     assert partial.journal.exists()
     with pytest.raises(UserError), PartialFolder(tmp_path / "others"):
         raise UserError("diverged")
+    full = PartialFolder(tmp_path / "full")
+    with pytest.raises(UserError), full, os_errors("write"):
+        _fill_the_disk(full.journal)
+    assert full.journal.exists()
+    shutil.rmtree(full.path)
     with pytest.raises(UserError), PartialFolder(tmp_path / "results"):
         raise UserError("another run's")
     assert [entry.name for entry in tmp_path.iterdir()] == ["results.partial"]

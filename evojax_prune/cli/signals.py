@@ -39,6 +39,8 @@ class Stopped(KeyboardInterrupt):
 
 def _stop(number: int, frame: FrameType | None) -> None:
     if _asked:
+        name = signal.Signals(number).name
+        os.write(2, f"stopped at once by {name}; {AGAIN}\n".encode())
         os._exit(128 + number)
     if _imports_jax(frame):  # an exception in the middle of that crashes the process
         _leave(number, frame)

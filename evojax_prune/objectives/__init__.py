@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from evojax_prune.engine import Fits
 
 OOD = "ood"
+SIZE = "size"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,7 +112,7 @@ OBJECTIVES: dict[str, Measure] = {
             Objective("accuracy", "accuracy"), lambda scores: scores.fits.accuracy["selection"]
         ),
         Measure(
-            Objective("size", "active bits", False, digits=".0f", noisy=False, scale="log"),
+            Objective(SIZE, "active bits", False, digits=".0f", noisy=False, scale="log"),
             _size,
         ),
         Measure(Objective(OOD, "AUROC against other data"), _ood, parameters=True),

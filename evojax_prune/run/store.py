@@ -73,6 +73,7 @@ class PartialFolder:
         output: where the finished run's files go.
         path: ``<output>.partial``.
         journal: file in it that the search is journalled to.
+        resumable: after an error: the same command would go on from what is in it.
 
     Args:
         output: the folder of the finished run.
@@ -83,7 +84,7 @@ class PartialFolder:
     """
 
     def __init__(self, output: Path, patience: float = 0.0):
-        if not output.name or output.name == "..":  # of ".", ".." and "/"
+        if not output.name or ".." in output.parts:  # of "." and "/"; what is not there has no ".."
             output = Path(os.path.realpath(output))
         if not output.name:
             raise UserError(f"--output is {output}, expected a folder below it")
@@ -93,7 +94,7 @@ class PartialFolder:
         self.journal = self._state / "journal.jsonl"
         self._moving = self._state / "moving"  # the output folder's content is this run's
         self._lock = filelock.FileLock(self._state / "lock", timeout=patience)
-        self._made = self._kept = self._overwrite = False
+        self._made = self._kept = self._overwrite = self.resumable = False
 
     def check(self, overwrite: bool, names: Iterable[str] = ()) -> None:
         """Refuse an output folder that could not be written in the end; writes nothing.
@@ -181,19 +182,16 @@ class PartialFolder:
         """
         self._lock.release()
         lost = isinstance(error, Exception) and not self.journal.exists()
-        stays = isinstance(error, HostLostError | PluginError)
-        at_fault = isinstance(error, UserError) and not stays
-        if (lost or at_fault) and self._made and not self._kept:
+        full = error is not None and isinstance(error.__cause__, OSError)  # the disk, say
+        stays = full or isinstance(error, HostLostError | PluginError)
+        at_fault = isinstance(error, UserError) and not stays and not self._kept
+        if (at_fault or (lost and not self._kept)) and self._made:
             remove_folder(self.path)
+        self.resumable = not at_fault and (self.path / SETTINGS).is_file()
 
     def keep(self) -> None:
         """From now on an error must not lose what is in it: a finished search, say."""
         self._kept = True
-
-    @property
-    def resumable(self) -> bool:
-        """The same command would go on from what is in it."""
-        return (self.path / SETTINGS).is_file()
 
     def configure(self, config: str, overwrite: bool) -> None:
         """Say whose folder this is, unless an interrupted run has.

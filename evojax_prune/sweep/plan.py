@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 from collections import Counter
 from collections.abc import Iterable
@@ -85,7 +86,7 @@ def make_plan(
     mistakes = list(_counted(wrong, len(points)))
     configs = [config for config in checked if config is not None]
     mistakes += _same(configs, points) if not mistakes else []
-    folder = folder.absolute()
+    folder = Path(os.path.realpath(folder))
     known = _look(configs, folder, mistakes)
     by = tuple(dict.fromkeys(by or sweep.by))
     columns = [name for axis in axes for name in axis.names]
