@@ -662,6 +662,25 @@ def test_settings_of_an_unfinished_run_that_are_no_text_are_replaced(tmp_path: P
     pruned(tmp_path, *DENSE, "--overwrite")
 
 
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (MemoryError("std::bad_alloc"), "the memory that this process may use is too small"),
+        (ImportError("x.so: failed to map segment from shared object"), "the memory that this"),
+        (RuntimeError("RESOURCE_EXHAUSTED: Out of memory"), "the device's memory is used up"),
+        (RuntimeError("INVALID_ARGUMENT: Disallowed host-to-device"), "unset JAX_TRANSFER_GUARD"),
+    ],
+)
+def test_what_the_machine_refuses(
+    error: Exception, said: str, refused: Refused, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(command, "run", fail)
+    refused(["--dataset", "digits"], said)
+
+
 def test_the_table_is_long() -> None:
     assert sum(map(len, (WORDS, OF_RUNS, FEATURES, SETTINGS, IMAGES, OBSTACLES))) >= 120
 

@@ -159,6 +159,7 @@ def program() -> NoReturn:
         print(f"error: {error}", file=sys.stderr)
         status = status or 2
     sys.stderr.flush()
-    if status >= 128:
-        os._exit(status)  # heads that were in training are not waited for
+    alone = any(thread.name == "meeting" for thread in threading.enumerate())
+    if status >= 128 or alone:
+        os._exit(status)  # heads that were in training, and other hosts, are not waited for
     sys.exit(status)
