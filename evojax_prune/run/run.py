@@ -37,6 +37,9 @@ from evojax_prune.run.trackers import check_trackers, tracked
 TRAINING_COPIES = 3
 """Of a head's parameters: themselves, their velocities, and the best ones so far."""
 
+FEATURE_COPIES = 8
+"""Of the features at the peak of a run, by measurement; a search may take a few more."""
+
 OUTSIDE_ROWS = 2000
 """Most rows of other data that are looked at."""
 
@@ -350,6 +353,11 @@ def make_problem(config: RunConfig, table: FeatureTable) -> Problem:
             prunes.
     """
     table = with_shares(table, config.class_shares or {})
+    if (needed := FEATURE_COPIES * sum(x.nbytes for x in table.x.values())) > total_memory():
+        raise UserError(
+            f"a run on the features of {table.name} takes {needed / 1e9:,.0f} GB, more than this "
+            "machine's memory: give fewer rows or features"
+        )
     if config.allow_group_overlap and (table.groups is None or "test" not in table.x):
         raise UserError(
             "--allow-group-overlap does nothing without groups and a given test split: leave it out"
