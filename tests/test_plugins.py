@@ -285,6 +285,7 @@ def test_a_plugin_that_fails_in_a_run_is_a_sentence(
 ) -> None:
     file = plugin(tmp_path, "mine", text.format(mistake=mistake))
     words = words_of(kind, tmp_path, file, table)
+    monkeypatch.setenv("EVOJAX_PRUNE_TRACEBACK", "0")
     assert command.main(words) == 2
     err = capsys.readouterr().err
     last = err.splitlines()[-1]

@@ -235,6 +235,12 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path, place: str) 
         PartialFolder(tmp_path / place).check(overwrite=False)
 
 
+def test_a_path_through_a_folder_that_is_not_there_makes_none(tmp_path: Path) -> None:
+    with PartialFolder(tmp_path / "nowhere" / ".." / "out") as partial:
+        partial.finish()
+    assert [entry.name for entry in tmp_path.iterdir()] == ["out"]
+
+
 def test_checking_writes_nothing(tmp_path: Path) -> None:
     PartialFolder(tmp_path / "some" / "where").check(overwrite=False)
     assert not list(tmp_path.iterdir())
