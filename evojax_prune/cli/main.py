@@ -37,13 +37,13 @@ TABLE_WIDTH = 120
 """Columns of the table where the output is not a terminal."""
 
 
-_MEMORY = "the memory that this process may use is too small: raise the limit (ulimit -v)"
+_MEMORY = "the memory that this process may use is too small, so raise the limit (ulimit -v)"
 OF_THE_MACHINE = {
     "Unable to initialize backend": "JAX does not start",
-    "Disallowed": "JAX is told not to move data to its devices: unset JAX_TRANSFER_GUARD",
+    "Disallowed": "JAX may not move data to its devices, so unset JAX_TRANSFER_GUARD",
     "MemoryError": _MEMORY,
     "bad_alloc": _MEMORY,
-    "RESOURCE_EXHAUSTED": "the device's memory is used up: lower --member-batch",
+    "RESOURCE_EXHAUSTED": "the device's memory is used up, so lower --member-batch",
     "failed to map segment": _MEMORY,
 }
 """Sentences on exceptions that come from where the program runs, by what is in them."""
@@ -90,7 +90,7 @@ def main(args: Sequence[str] | None = None) -> int:
         if not told:
             raise
         show_traceback(error)
-        print(f"error: {told[0]} ({said_of(error)})", file=sys.stderr)
+        print(f"error: {told[0]}: {said_of(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as stopped:
         advice = getattr(stopped, "advice", AGAIN)
