@@ -323,6 +323,7 @@ def test_a_run_goes_on_once_its_plugin_is_mended(
     [
         ("objective", OBJECTIVE, "return None", "objective mine gives NoneType of shape ()"),
         ("objective", OBJECTIVE, "return [[1.0]]", "objective mine gives list of shape (1, 1)"),
+        ("objective", OBJECTIVE, BEST.replace("inf", "1e308"), "gives a number beyond 1e+100"),
         ("objective", OBJECTIVE, BEST, "objective mine gives -inf, which nothing can beat"),
         ("objective", OBJECTIVE, "return 'ab'", "objective mine gives str of shape ()"),
         ("method", METHOD, "return 3", "--method mine gives int, expected Found"),

@@ -230,6 +230,7 @@ HEADER = {"schema": journals.SCHEMA, "config": {}}
         lambda header, batch: [{**header, "guide": None}],
         lambda header, batch: [{**header, "config": json.loads('{"a":' * 700 + "1" + "}" * 700)}],
         lambda header, batch: [header, {**batch, "values": [[np.inf], *batch["values"][1:]]}],
+        lambda header, batch: [header, {**batch, "values": [[-1e308], *batch["values"][1:]]}],
     ],
 )
 def test_what_a_line_holds_is_looked_at_before_it_is_trusted(

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from evojax_prune.core.errors import UserError
-from evojax_prune.core.objective import Objective
+from evojax_prune.core.objective import LARGEST, Objective, beyond
 from evojax_prune.search.archive import Archive, digests, pack
 from evojax_prune.search.estimate import Estimates, Estimator
 from evojax_prune.search.journal import REMEDY, Journal
@@ -269,6 +269,8 @@ def _checked(
             raise ValueError(
                 f"evaluate gave a {objective.name} of {best}, which no genome could ever beat"
             )
+        if beyond(column).any():
+            raise ValueError(f"evaluate gave a {objective.name} beyond {LARGEST:g} either way")
         if objective.scale == "log" and (column <= 0).any():
             raise ValueError(f"evaluate gave a {objective.name} of 0 or less, on a log scale")
     # Of the types that a journal gives back: whole numbers int64, others float64.
