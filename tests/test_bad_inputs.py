@@ -33,6 +33,7 @@ from evojax_prune.methods import search as searching
 from evojax_prune.objectives import OBJECTIVES
 from evojax_prune.report import writers
 from evojax_prune.report.result import Result
+from evojax_prune.run import run as running
 from evojax_prune.search import Evaluation
 
 SECONDS = 20
@@ -125,8 +126,14 @@ WORDS: dict[str, str] = {
     T + "--overwrite maybe": "no flag takes the word maybe; valid: --config",
     "--sedd 1": "unknown flag --sedd, did you mean '--seed'?",
     f"--{LONG} 1": "unknown flag --aaa",
-    T + "--seed": "Missing value for argument '--seed'",
-    "--config": "Missing value for argument '--config'",
+    T + "--seed": "--seed has no value; one that starts with - is written --seed=-...",
+    "--config": "--config has no value",
+    T + "--output -out": "--output has no value",
+    T + "--config a.yaml --config=b.yaml": "--config is given twice, of which only the last",
+    T + "--class-shares 0=1 --class_shares 1=1": "--class-shares is given twice",
+    T + "--class-shares a=b=0.5": "names the class 'a=b', which t does not have",
+    T + "--objectives size": "--objectives size alone would prune all",
+    T + "--objectives accuracy ood --ood {here}/./t.npz": "--ood is the data set itself",
     T + "--hidden": "--hidden is given without a value: give one, or drop it",
     T + "--objectives": "--objectives is given without a value",
     T + "--class-shares cat=0.5 cat=0.9": "class_shares has cat twice: give it once",
@@ -474,6 +481,9 @@ SETTINGS: dict[str, tuple[str | bytes, str]] = {
     "a date": ("seed: 2020-01-01", "expected a whole number"),
     "a fraction": ("seed: 1.5", "seed is 1.5, expected a whole number"),
     "infinity": ("population: .inf", "population is inf, expected a finite number"),
+    "an old octal number": ("seed: 010", "010 is a number in base 8 or 60: write it in base 10"),
+    "a number in base 60": ("seed: 1:30", "1:30 is a number in base 8 or 60"),
+    "a class that is a number": ("class_shares: {1: 0.5}", "class_shares names 1, which is not te"),
     "nothing": ("seed: null", "seed is None, expected a whole number"),
     "two documents": ("seed: 1\n---\nseed: 2", "expected a single document"),
     "a key that is a list": ("[a]: b", "found unhashable key"),
@@ -585,6 +595,9 @@ IMAGES: dict[str, tuple[Make, str, str]] = {
     "pattern without match": (bool, "--groups zz", "'zz' matches none of 6 image paths"),
     "data_dir": (bool, "--data-dir /", "--data-dir does nothing with an image folder"),
     "unknown backbone": (bool, "--backbone resnet51", "unknown backbone"),
+    "output": (bool, "--output images/out", "--output is images/out, inside the data"),
+    "output by link": (lambda f: (f.parent / "l").symlink_to(f), "--output l/a/b", "inside the da"),
+    "output is the data": (bool, "--output images --overwrite", "--output is images, inside the"),
 }
 
 
@@ -629,6 +642,10 @@ OBSTACLES: dict[str, tuple[Make, str]] = {
     "a link for the unfinished run": (put("run.partial", link(".")), "run.partial is a link, but"),
     "a folder for the lock": (put(f"{STATE}/lock", Path.mkdir), "cannot lock {here}/run.partial"),
     "a folder for the journal": (put(f"{STATE}/journal.jsonl", Path.mkdir), "cannot discard what"),
+    "a folder for the report": (
+        put("run/report.html", Path.mkdir),
+        "{here}/run/report.html is a folder, but a file of that name is to be written",
+    ),
     "a folder for the settings": (
         put("run.partial/config.yaml", Path.mkdir),
         "cannot write {here}",
@@ -642,15 +659,44 @@ def test_obstacles(case: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     make(tmp_path)
     words = ["--dataset", str(saved(tmp_path / "t.npz")), "--output", str(tmp_path / "run")]
     assert command.main([*words, *DENSE, "--overwrite"]) == 2
-    last = capsys.readouterr().err.splitlines()[-1]
+    err = capsys.readouterr().err
+    last = err.splitlines()[-1]
     assert last.startswith("error: ")
     assert said.format(here=tmp_path) in last
+    assert "to go on" not in err
     assert not (tmp_path / "run" / "result.json").exists()
 
 
 def test_settings_of_an_unfinished_run_that_are_no_text_are_replaced(tmp_path: Path) -> None:
     put("run.partial/config.yaml", content(b"\xff"))(tmp_path)
     pruned(tmp_path, *DENSE, "--overwrite")
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (MemoryError("std::bad_alloc"), "the memory that this process may use is too small"),
+        (ImportError("x.so: failed to map segment from shared object"), "the memory that this"),
+        (RuntimeError("RESOURCE_EXHAUSTED: Out of memory"), "the device's memory is used up"),
+        (RuntimeError("INVALID_ARGUMENT: Disallowed host-to-device"), "unset JAX_TRANSFER_GUARD"),
+    ],
+)
+def test_what_the_machine_refuses(
+    error: Exception, said: str, refused: Refused, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(command, "run", fail)
+    refused(["--dataset", "digits"], said)
+
+
+def test_features_that_a_run_has_no_memory_for(
+    refused: Refused, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(running, "total_memory", lambda: 8.0 * X.nbytes - 1)
+    words = ["--dataset", str(saved(tmp_path / "t.npz")), "--hidden", "1"]
+    refused(words, "a run on the features of t takes 0 GB, more than this machine's memory")
 
 
 def test_the_table_is_long() -> None:

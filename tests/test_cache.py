@@ -95,7 +95,8 @@ def test_a_damaged_entry_is_told_in_one_line(
     content[int(place * len(content))] ^= 1
     path.write_bytes(content)
     with caplog.at_level(logging.WARNING, "evojax_prune"):
-        assert cache.read(cache_dir, KEY) is None
+        for _ in range(3):  # looks in one run
+            assert cache.read(cache_dir, KEY) is None
     (record,) = caplog.records
     assert record.name == "evojax_prune"
     assert "computed again" in record.getMessage()

@@ -146,7 +146,7 @@ def test_paths_are_written_so_that_they_hold_elsewhere(
         (["--density", "0.7", "1.5"], ["density is 1.5", "at most 1"]),
         (["--strategy-options", "std"], ["strategy_options is std", "NAME=VALUE"]),
         (["--strategy-options", "std=x"], ["strategy_options.std is x", "number"]),
-        (["--population"], ["'--population'"]),
+        (["--population"], ["--population has no value"]),
         (["stray"], ["stray"]),
         (["--config", "nowhere.yaml"], ["nowhere.yaml", "No such file"]),
     ],

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -207,6 +208,20 @@ def test_who_is_one_of_several(
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     assert distributed.asked(words) == expected
+
+
+def test_processes_that_do_not_come_are_not_waited_for_without_end(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    come = threading.Event()
+    monkeypatch.setattr(hosts, "PATIENCE", 0.3)
+    monkeypatch.setattr(jax.distributed, "initialize", lambda *_, **__: come.wait(10))
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "2")
+    assert main(["--dataset", "digits"]) == 2
+    come.set()
+    waiting, error = capsys.readouterr().err.splitlines()
+    assert waiting.startswith("waiting at most 0.3 s for the other processes of the run (SLURM_")
+    assert error.startswith("error: not all processes of this run have come within 0.3 s: start")
 
 
 @pytest.mark.parametrize(

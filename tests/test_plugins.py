@@ -299,6 +299,7 @@ def test_a_plugin_that_fails_in_a_run_is_a_sentence(
 ) -> None:
     file = plugin(tmp_path, "mine", text.format(mistake=mistake))
     words = words_of(kind, tmp_path, file, table)
+    monkeypatch.setenv("EVOJAX_PRUNE_TRACEBACK", "0")
     assert command.main(words) == 2
     err = capsys.readouterr().err
     last = err.splitlines()[-1]
@@ -336,6 +337,7 @@ def test_a_run_goes_on_once_its_plugin_is_mended(
     [
         ("objective", OBJECTIVE, "return None", "objective mine gives NoneType of shape ()"),
         ("objective", OBJECTIVE, "return [[1.0]]", "objective mine gives list of shape (1, 1)"),
+        ("objective", OBJECTIVE, BEST.replace("inf", "1e308"), "gives a number beyond 1e+100"),
         ("objective", OBJECTIVE, BEST, "objective mine gives -inf, which nothing can beat"),
         ("objective", OBJECTIVE, "return 'ab'", "objective mine gives str of shape ()"),
         ("objective", OBJECTIVE, "return scored.genomes[:, 0] * 1j", "gives ndarray of shape"),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import logging
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,7 @@ from evojax_prune.analysis.paired import accuracy_interval, paired_difference
 from evojax_prune.cli import progress
 from evojax_prune.core.compact_head import compact_head, read_heads, save_heads
 from evojax_prune.core.errors import UserError
+from evojax_prune.core.files import os_errors
 from evojax_prune.core.flax_head import Head
 from evojax_prune.core.head import head_spec, init_params
 from evojax_prune.core.head_card import DataCard, HeadCard
@@ -232,6 +235,12 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path, place: str) 
         PartialFolder(tmp_path / place).check(overwrite=False)
 
 
+def test_a_path_through_a_folder_that_is_not_there_makes_none(tmp_path: Path) -> None:
+    with PartialFolder(tmp_path / "nowhere" / ".." / "out") as partial:
+        partial.finish()
+    assert [entry.name for entry in tmp_path.iterdir()] == ["out"]
+
+
 def test_checking_writes_nothing(tmp_path: Path) -> None:
     PartialFolder(tmp_path / "some" / "where").check(overwrite=False)
     assert not list(tmp_path.iterdir())
@@ -251,16 +260,40 @@ def test_a_finished_run_leaves_only_the_results(tmp_path: Path) -> None:
 def test_overwriting_leaves_other_files_alone(tmp_path: Path) -> None:
     for name in ("mine.txt", MARK):
         (tmp_path / name).write_text("old")
-    with PartialFolder(tmp_path) as partial:
+    with (partial := PartialFolder(tmp_path)):
+        partial.check(overwrite=True)
         (partial.path / MARK).write_text("new")
         partial.finish()
     assert (tmp_path / "mine.txt").read_text() == "old"
     assert (tmp_path / MARK).read_text() == "new"
 
 
+def test_what_has_come_during_the_run_is_not_replaced(tmp_path: Path) -> None:
+    partial = PartialFolder(tmp_path / "results")
+    partial.check(overwrite=False)
+    with partial:
+        (partial.path / MARK).write_text("new")
+        (tmp_path / "results").mkdir()
+        (tmp_path / "results" / MARK).write_text("mine")
+        with pytest.raises(UserError, match=r"results\.partial, for something has"):
+            partial.finish()
+    assert (tmp_path / "results" / MARK).read_text() == "mine"
+    assert (partial.path / MARK).read_text() == "new"
+    (tmp_path / "results").rename(tmp_path / "away")
+    with partial:
+        partial.finish()
+    assert (tmp_path / "results" / MARK).read_text() == "new"
+    assert not partial.path.exists()
+
+
 def _interrupt(journal: Path) -> None:
     journal.write_text("{}")
     raise KeyboardInterrupt
+
+
+def _fill_the_disk(journal: Path) -> None:
+    journal.write_text("{}")
+    raise OSError(errno.ENOSPC, "full")
 
 
 def test_an_interrupted_run_stays_and_bad_input_does_not(tmp_path: Path) -> None:
@@ -270,6 +303,11 @@ def test_an_interrupted_run_stays_and_bad_input_does_not(tmp_path: Path) -> None
     assert partial.journal.exists()
     with pytest.raises(UserError), PartialFolder(tmp_path / "others"):
         raise UserError("diverged")
+    full = PartialFolder(tmp_path / "full")
+    with pytest.raises(UserError), full, os_errors("write"):
+        _fill_the_disk(full.journal)
+    assert full.journal.exists()
+    shutil.rmtree(full.path)
     with pytest.raises(UserError), PartialFolder(tmp_path / "results"):
         raise UserError("another run's")
     assert [entry.name for entry in tmp_path.iterdir()] == ["results.partial"]

@@ -108,6 +108,9 @@ def test_a_line_cut_short_by_a_crash_is_dropped(tmp_path: Path) -> None:
         ({"seed": 1}, "seed is 0 there and 1 here"),
         ({"config": {"data": {"name": "b"}}}, "data.name is 'a' there and 'b' here"),
         ({"strategy": STEADY}, "strategy.children is 10 there and 6 here"),
+        ({"seed": 1, "config": {"data": "5be6"}}, "data.name is .*; also different: seed, data\\)"),
+        ({"config": {"data": {"name": "v" * 9999}}}, "and 'v{79}... \\(10,001 characters\\) here"),
+        ({"config": {"k" * 9999: 1}}, "also different: k{200}... \\(9,999 characters\\)\\)"),
     ],
 )
 def test_a_journal_of_another_run_is_refused(
@@ -225,6 +228,9 @@ HEADER = {"schema": journals.SCHEMA, "config": {}}
         lambda header, batch: [{**header, "guide": {"shape": [1e400], "ranks": "AAAA"}}],
         lambda header, batch: [{**header, "guide": {"shape": [1, 1], "ranks": "AAAAAA=="}}],
         lambda header, batch: [{**header, "guide": None}],
+        lambda header, batch: [{**header, "config": json.loads('{"a":' * 700 + "1" + "}" * 700)}],
+        lambda header, batch: [header, {**batch, "values": [[np.inf], *batch["values"][1:]]}],
+        lambda header, batch: [header, {**batch, "values": [[-1e308], *batch["values"][1:]]}],
     ],
 )
 def test_what_a_line_holds_is_looked_at_before_it_is_trusted(
@@ -234,9 +240,33 @@ def test_what_a_line_holds_is_looked_at_before_it_is_trusted(
     path = tmp_path / "journal"
     path.write_bytes(sealed(*change(header, batch)))
     before = path.read_bytes()
-    with pytest.raises(UserError, match=r"line \d of the journal .*damaged|not a search journal"):
+    said = r"line \d of the journal .*damaged|not a search journal|is damaged or of another run"
+    with pytest.raises(UserError, match=said):
         resume(path)
     assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {},
+        {"epochs": [1, 1]},
+        {"epochs": [1, 1], "seconds": ["x", "x"]},
+        {"epochs": [1, 1], "seconds": [0.5, np.inf]},
+        {"epochs": [1, 1], "seconds": [0.5, np.nan]},
+        {"epochs": [1, 2**60], "seconds": [0.5, 0.5]},
+        {"epochs": [True, True], "seconds": [0.5, 0.5]},
+    ],
+)
+def test_columns_are_those_that_are_expected(tmp_path: Path, columns: dict[str, Any]) -> None:
+    path, expected = tmp_path / "journal", {"epochs": int, "seconds": float}
+    sound = {"epochs": [1, 1], "seconds": [0.5, 2.0]}
+    batch = {"occasion": 0, "genomes": ["0" * 32, "1" * 32], "values": [[0.5], [0.5]]}
+    path.write_bytes(sealed(HEADER, {**batch, "columns": sound}))
+    journals.Journal(path, {}, 1, columns=expected)
+    path.write_bytes(sealed(HEADER, {**batch, "columns": columns}))
+    with pytest.raises(UserError, match="its columns are not those of such a search"):
+        journals.Journal(path, {}, 1, columns=expected)
 
 
 @pytest.mark.parametrize("order", [[0, 1, 1, 2], [0, 2, 1], [0, 2], [1, 2]])

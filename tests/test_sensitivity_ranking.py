@@ -27,7 +27,7 @@ def test_units_are_ranked_from_the_best_and_ties_by_index():
 
 
 def test_a_score_that_is_nan_is_refused():
-    with pytest.raises(UserError, match="unit 1 has no score"):
+    with pytest.raises(UserError, match="score 1 is NaN"):
         rank_units(np.array([0.0, np.nan]))
 
 

@@ -163,8 +163,10 @@ def test_a_signal_ends_the_run_in_order(
     early = moment == "imports"  # where the first signal ends the process
     assert done.returncode == 128 + sent[0 if early else -1]
     assert "Traceback" not in done.stderr
-    if early or not twice:
-        last = done.stderr.splitlines()[-1]
+    last = done.stderr.splitlines()[-1]
+    if not early and twice:
+        assert last.startswith(f"stopped at once by {TWICE[name]}; to go on")
+    else:
         assert last.startswith(f"stopped by {name}; to go on")
         kept = moment not in ("imports", "extraction")
         assert (f"--config {tmp_path}/run.partial/config.yaml" in last) == kept

@@ -5,26 +5,41 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin
 
 import numpy as np
 import pytest
+from pydantic import BaseModel
 from scipy import stats
 from sweep_cases import sweep_file
 
+from evojax_prune.core.errors import UserError
+from evojax_prune.report.result import FinalistResult, HeadResult, Result
 from evojax_prune.run.config import RunConfig
 from evojax_prune.run.store import MARK
 from evojax_prune.sweep import page
 from evojax_prune.sweep.file import COLUMNS, load_sweep
 from evojax_prune.sweep.plan import Plan, make_plan
 from evojax_prune.sweep.results import contests_of, csv_text, groups_of, make_rows
+from evojax_prune.sweep.run import seconds_left
 from evojax_prune.sweep.worker import Ended
 
 WAYS = {"one": 0.0, "two": 0.05}
 
 
+def filled(kind: Any) -> Any:
+    """Some value of a type; of a model, all its fields as plain data."""
+    if isinstance(kind, type) and not get_args(kind) and issubclass(kind, BaseModel):
+        return {
+            name.rstrip("_"): filled(field.annotation) for name, field in kind.model_fields.items()
+        }
+    if get_origin(kind) is tuple:
+        return [filled(part) for part in get_args(kind)]
+    return (get_origin(kind) or kind)() if type(None) not in get_args(kind) else None
+
+
 def head(accuracy: float, units: int) -> dict[str, Any]:
-    return {
+    return filled(HeadResult) | {
         "test_accuracy": accuracy,
         "selection_accuracy": accuracy,
         "active_units": units,
@@ -43,14 +58,16 @@ def finished(plan: Plan, accuracy: dict[str, float]) -> None:
             value = accuracy[task.name]
             result = {
                 "dense": head(0.7, 12),
-                "random": head(0.5, 4),
+                "random": head(0.5, 4) | {"masks": 1},
                 "ranking": None,
                 "best": head(value, 4),
-                "finalists": [head(value, 4), head(value - 0.1, 2)],
+                "finalists": [
+                    filled(FinalistResult) | head(*at) for at in ((value, 4), (value - 0.1, 2))
+                ],
                 "selected_on_test": False,
                 "wall_seconds": 2.0,
             }
-            (task.folder / MARK).write_text(json.dumps(result))
+            (task.folder / MARK).write_text(json.dumps(filled(Result) | result))
 
 
 @pytest.fixture
@@ -62,6 +79,31 @@ def plan(tmp_path: Path) -> Plan:
     )
     (tmp_path / "out").mkdir()
     return make_plan(load_sweep(sweep_file(tmp_path, text)), tmp_path / "out", "<i>small")
+
+
+DAMAGED = [
+    b"",
+    b"{}",
+    b"[]",
+    b"\xff",
+    (b'"test_accuracy": 0.8', b'"test_accuracy": Infinity'),
+    (b'"test_accuracy": 0.8', b'"test_accuracy": NaN'),
+    (b'"test_accuracy": 0.8', b'"test_accuracy": "0.8"'),
+    (b'"active_units": 4', b'"active_units": %d' % 10**30),
+]
+
+
+@pytest.mark.parametrize("damage", DAMAGED)
+def test_a_damaged_result_is_named(plan: Plan, damage: Any) -> None:
+    name = plan.tasks[0].name
+    finished(plan, {name: 0.8})
+    file = plan.tasks[0].folder / MARK
+    content = file.read_bytes()
+    file.write_bytes(damage if isinstance(damage, bytes) else content.replace(*damage))
+    for use in (lambda: make_rows(plan, {}), lambda: seconds_left(plan, 1)):
+        with pytest.raises(UserError, match=r"result\.json is not the result of a run") as said:
+            use()
+        assert len(str(said.value)) < 600
 
 
 def test_groups_have_means_spreads_and_paired_tests(plan: Plan) -> None:

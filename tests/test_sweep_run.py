@@ -132,6 +132,18 @@ def test_a_plugin_that_leaves_the_process_has_failed(
     assert "SystemExit: 0" in task.log.read_text()
 
 
+@pytest.mark.parametrize("place", ["runs", "logs", "runs/{name}"])
+def test_a_sweep_does_not_write_where_links_lead(tmp_path: Path, place: str) -> None:
+    plan = plan_of(tmp_path, "grid: {seed: [0]}\n")
+    link = plan.folder / place.format(name=plan.tasks[0].name)
+    link.parent.mkdir(parents=True)
+    (elsewhere := tmp_path / "elsewhere").mkdir()
+    link.symlink_to(elsewhere)
+    with pytest.raises(UserError, match="is a link, but a sweep writes into folders of its own"):
+        swept(plan, Here())
+    assert not any(elsewhere.iterdir())
+
+
 def test_a_sweep_keeps_another_out(tmp_path: Path) -> None:
     plan = plan_of(tmp_path, "grid: {seed: [0]}\n")
 

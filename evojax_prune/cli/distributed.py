@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -52,6 +53,12 @@ def led(run: Callable[[], Result]) -> Result | None:
     from evojax_prune.engine.compilation import keep_compiled
     from evojax_prune.features import cache
 
+    told = [f"{name}={os.environ[name]}" for name in SEVERAL if name in os.environ]
+    print(
+        f"waiting at most {hosts.PATIENCE} s for the other processes of the run "
+        f"({', '.join(told) or FLAG})",
+        file=sys.stderr,
+    )
     with hosts.joined() as leads:
         if leads:
             return run()

@@ -53,12 +53,23 @@ def parse(args: Sequence[str] | None = None) -> RunConfig:
         SystemExit: after ``--help`` (0) or a flag without its value (2).
     """
     args = list(sys.argv[1:] if args is None else args)
+    _refuse_dropped(args)
     source, _ = _tyro(_Source, args, PROGRAM, None, add_help=False)
     file = load_settings(source.config) if source.config else {}
     load_plugins(source.plugin, file)
     asked = {k: v for k in ("protocol", "method", "mode") if (v := getattr(source, k)) is not None}
     given = merged(file, _flags(args, settled(merged(file, asked))))
     return config.validated(given)
+
+
+def _refuse_dropped(args: list[str]) -> None:
+    """Refuse files and NAME=VALUE that are given twice, as the first ones would be dropped."""
+    named = [n for n, field in RunConfig.model_fields.items() if "=" in _metavar(field)]
+    flags = {f"--{_dashed(name)}" for name in (*named, "config", "plugin")}
+    given = [_dashed(word.partition("=")[0]) for word in args if word.startswith("--")]
+    for flag in flags.intersection(given):
+        if given.count(flag) > 1:
+            raise UserError(f"{flag} is given twice, of which only the last would count: join them")
 
 
 def settled(given: dict[str, Any]) -> dict[str, Any]:
@@ -156,9 +167,15 @@ def _tyro(
         words = " ".join(line for line in lines if line.strip("-"))
         if bad := _OF_NUMBERS.search(words):
             raise UserError(f"{bad[1]} is {bad[3]}, expected {_NUMBERS[bad[2]]}") from None
+        if missing := _OF_NOTHING.search(words):
+            raise UserError(
+                f"{missing[1]} has no value; one that starts with - is written {missing[1]}=-..., "
+                "and a path ./-..."
+            ) from None
         raise UserError(words) from None
 
 
+_OF_NOTHING = re.compile(r"Missing value for argument '(--[\w.-]+)'")
 _NUMBERS = {"INT": "a whole number", "FLOAT": "a number"}
 _OF_NUMBERS = re.compile(r"Error parsing (--[\w-]+): .*?(INT|FLOAT) could .*? from \['(.*?)'\]")
 """How tyro says that a word is not a number."""

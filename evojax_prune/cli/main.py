@@ -19,7 +19,14 @@ from typing import TYPE_CHECKING
 from evojax_prune.cli import commands, distributed, flags
 from evojax_prune.cli.plugins import plugin_errors
 from evojax_prune.cli.signals import AGAIN, Stopped, exit_status, stoppable
-from evojax_prune.core.errors import HostLostError, UserError, one_line, said_of, show_traceback
+from evojax_prune.core.errors import (
+    HostLostError,
+    UserError,
+    described,
+    one_line,
+    said_of,
+    show_traceback,
+)
 from evojax_prune.run.config import RunConfig
 from evojax_prune.run.store import SETTINGS, PartialFolder
 
@@ -28,6 +35,18 @@ if TYPE_CHECKING:
 
 TABLE_WIDTH = 120
 """Columns of the table where the output is not a terminal."""
+
+
+_MEMORY = "the memory that this process may use is too small, so raise the limit (ulimit -v)"
+OF_THE_MACHINE = {
+    "Unable to initialize backend": "JAX does not start",
+    "Disallowed": "JAX may not move data to its devices, so unset JAX_TRANSFER_GUARD",
+    "MemoryError": _MEMORY,
+    "bad_alloc": _MEMORY,
+    "RESOURCE_EXHAUSTED": "the device's memory is used up, so lower --member-batch",
+    "failed to map segment": _MEMORY,
+}
+"""Sentences on exceptions that come from where the program runs, by what is in them."""
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -66,10 +85,12 @@ def main(args: Sequence[str] | None = None) -> int:
         what = f"{error.filename}: {error.strerror}"
         print(f"error: cannot use {one_line(what)}", file=sys.stderr)
         return 2
-    except RuntimeError as error:
-        if "Unable to initialize backend" not in str(error):
+    except (RuntimeError, MemoryError, ImportError) as error:
+        told = [sentence for part, sentence in OF_THE_MACHINE.items() if part in described(error)]
+        if not told:
             raise
-        print(f"error: JAX does not start: {said_of(error)}", file=sys.stderr)
+        show_traceback(error)
+        print(f"error: {told[0]}: {said_of(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as stopped:
         advice = getattr(stopped, "advice", AGAIN)

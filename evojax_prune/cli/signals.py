@@ -39,6 +39,8 @@ class Stopped(KeyboardInterrupt):
 
 def _stop(number: int, frame: FrameType | None) -> None:
     if _asked:
+        name = signal.Signals(number).name
+        os.write(2, f"stopped at once by {name}; {AGAIN}\n".encode())
         os._exit(128 + number)
     if _imports_jax(frame):  # an exception in the middle of that crashes the process
         _leave(number, frame)
@@ -157,6 +159,7 @@ def program() -> NoReturn:
         print(f"error: {error}", file=sys.stderr)
         status = status or 2
     sys.stderr.flush()
-    if status >= 128:
-        os._exit(status)  # heads that were in training are not waited for
+    alone = any(thread.name == "meeting" for thread in threading.enumerate())
+    if status >= 128 or alone:
+        os._exit(status)  # heads that were in training, and other hosts, are not waited for
     sys.exit(status)

@@ -34,7 +34,7 @@ TRACEBACK = "EVOJAX_PRUNE_TRACEBACK"
 
 def show_traceback(error: BaseException) -> None:
     """Print the traceback of an exception that only a sentence tells of, if it is asked for."""
-    if os.environ.get(TRACEBACK):
+    if os.environ.get(TRACEBACK, "0") not in ("", "0"):
         traceback.print_exception(error)
 
 

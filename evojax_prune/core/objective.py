@@ -8,6 +8,14 @@ from typing import Literal
 
 import numpy as np
 
+LARGEST = 1e100
+"""Most that a finite value may be, either way: estimates sum the squares of values."""
+
+
+def beyond(values: np.ndarray) -> np.ndarray:
+    """Which of some values are finite, but too large to reckon with."""
+    return np.isfinite(values) & (np.abs(values) > LARGEST)
+
 
 @dataclasses.dataclass(frozen=True)
 class Objective:

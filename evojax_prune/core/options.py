@@ -110,18 +110,38 @@ def suggestion(word: str, valid: Iterable[str]) -> str:
     return f"{meant} valid: {', '.join(valid)}"
 
 
+def shares(value: Any, info: ValidationInfo) -> Any:
+    """As :func:`assignments`, of names of classes, which may hold ``=``."""
+    if isinstance(value, tuple | list):
+        value = [str(part).rpartition("=") for part in value]
+    return _mapping(value, info)
+
+
 def assignments(value: Any, info: ValidationInfo) -> Any:
     """``("a=1", "b=2")``, as flags have it, as a mapping."""
+    if isinstance(value, tuple | list):
+        value = [str(part).partition("=") for part in value]
+    return _mapping(value, info)
+
+
+def _mapping(value: Any, info: ValidationInfo) -> Any:
+    """Names, equals signs and values as a mapping; a mapping as it is."""
+    if isinstance(value, dict):
+        for name in value:
+            if not isinstance(name, str):
+                raise ValueError(
+                    f"{info.field_name} names {shortened(repr(name))}, which is not text: write "
+                    "the name in quotes"
+                )
     if not isinstance(value, tuple | list):
         return value
-    pairs = [str(part).partition("=") for part in value]
-    if not all(name and equals for name, equals, _ in pairs):
-        given = shortened(" ".join(map(str, value)))
+    if not all(name and equals for name, equals, _ in value):
+        given = shortened(" ".join(map("".join, value)))
         raise ValueError(f"{info.field_name} is {given}, expected NAME=VALUE ...")
-    names = [name for name, _, _ in pairs]
+    names = [name for name, _, _ in value]
     if twice := [name for name in names if names.count(name) > 1]:
         raise ValueError(f"{info.field_name} has {shortened(twice[0])} twice: give it once")
-    return {name: number for name, _, number in pairs}
+    return {name: number for name, _, number in value}
 
 
 _EXPECTED = {

@@ -27,8 +27,8 @@ def rank_units(scores: np.ndarray, active: np.ndarray | None = None) -> np.ndarr
     """
     if np.isnan(scores).any():
         raise UserError(
-            f"unit {int(np.isnan(scores).argmax())} has no score (NaN), as in a head whose "
-            "training diverged: lower --final-protocol.learning-rate"
+            f"score {int(np.isnan(scores).argmax())} is NaN, so the head that the scores were "
+            "taken from diverged: lower --final-protocol.learning-rate"
         )
     inactive = np.zeros(len(scores), bool) if active is None else ~active
     return np.lexsort((-scores, inactive))

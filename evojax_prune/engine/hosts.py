@@ -9,12 +9,14 @@ A program that every host runs alike needs neither: it calls ``fit_population`` 
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 import dataclasses
 import os
 import pickle
 import queue
 import threading
+import time
 import weakref
 from collections.abc import Callable, Iterator
 from typing import Any, NoReturn, TypeVar
@@ -26,6 +28,9 @@ from evojax_prune.core.splits import FeatureSplits
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")
+
+PATIENCE = 120
+"""Seconds that the processes of a run may take to come together."""
 
 HEARTBEAT_SECONDS = 30
 """A host that has not been heard of for so long is lost."""
@@ -42,17 +47,20 @@ def joined() -> Iterator[bool]:
     """Joins the other processes of the run; gives whether this one leads it.
 
     Raises:
-        UserError: nothing says who takes part.
+        UserError: nothing says who takes part, or they do not all come.
     """
     # one lost host must not end the others before they have said so
     jax.config.update("jax_enable_recoverability", True)
     address, count, place = (os.environ.get(name) for name in BY_HAND)
     try:
-        jax.distributed.initialize(
-            address,
-            None if count is None else int(count),
-            None if place is None else int(place),
-            heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
+        _await(
+            lambda: jax.distributed.initialize(
+                address,
+                None if count is None else int(count),
+                None if place is None else int(place),
+                initialization_timeout=2 * PATIENCE,  # at which jaxlib ends the process
+                heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
+            )
         )
     except (ValueError, RuntimeError) as error:
         raise UserError(
@@ -66,6 +74,32 @@ def joined() -> Iterator[bool]:
         _leave(said_of(error))
         raise
     _leave(None)
+
+
+def _await(meet: Callable[[], object]) -> None:
+    """Waits for the other processes, in a thread of its own, so that signals are heeded meanwhile.
+
+    Raises:
+        UserError: they do not come.
+    """
+    met: concurrent.futures.Future[object] = concurrent.futures.Future()
+
+    def run() -> None:
+        try:
+            met.set_result(meet())
+        except Exception as error:
+            met.set_exception(error)
+
+    threading.Thread(target=run, name="meeting", daemon=True).start()
+    ends = time.monotonic() + PATIENCE
+    while time.monotonic() < ends:
+        with contextlib.suppress(TimeoutError):
+            met.result(timeout=0.2)
+            return
+    raise UserError(
+        f"not all processes of this run have come within {PATIENCE} s: start the command by srun or"
+        " mpirun or on all hosts, or run it on this one alone with --no-distributed"
+    )
 
 
 def serve(train: Callable[[Any], None]) -> None:

@@ -28,6 +28,7 @@ from evojax_prune.core.files import (
     save_file,
 )
 from evojax_prune.data.files import is_file
+from evojax_prune.data.sources.given import tell_once
 from evojax_prune.data.table import check_rows
 
 log = logging.getLogger("evojax_prune")
@@ -114,7 +115,8 @@ def read(cache: Path, key: Key) -> Entry | None:
     try:
         return _read(path, key)
     except Exception as error:  # damage takes any form
-        log.warning("cached features %s are not used, but computed again: %s", path, said_of(error))
+        why = f"cached features {path} are not used, but computed again: {said_of(error)}"
+        tell_once(logging.WARNING, why)
         return None
 
 

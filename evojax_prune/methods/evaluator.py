@@ -18,6 +18,9 @@ from evojax_prune.objectives import OBJECTIVES, Scored, penalised
 from evojax_prune.search import Evaluation
 from evojax_prune.search.archive import digests, pack
 
+COLUMNS = {"epochs": int, "seconds": float}
+"""What is remembered of each genome besides its values."""
+
 
 class Evaluator:
     """Objectives of genomes by the search protocol.

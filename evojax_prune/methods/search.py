@@ -13,7 +13,7 @@ from evojax_prune.core.objective import Objective
 from evojax_prune.core.outcome import Outcome
 from evojax_prune.methods.choice import CHOICES, choose
 from evojax_prune.methods.dense import dense_head, dense_key
-from evojax_prune.methods.evaluator import Evaluator
+from evojax_prune.methods.evaluator import COLUMNS, Evaluator
 from evojax_prune.methods.found import Effort, Found, Session, Trials
 from evojax_prune.methods.guides import Rankings, rank, sensitivities_of_bits
 from evojax_prune.methods.observer import Observer, Stage
@@ -307,6 +307,7 @@ def search(
         on_generation=on_generation,
         journal=session.journal,
         journal_config=_identity(problem, options),
+        columns=COLUMNS,
         resampled=problem.resampled,
     )
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from evojax_prune.core.errors import PluginError
-from evojax_prune.core.objective import Objective
+from evojax_prune.core.objective import LARGEST, Objective, beyond
 
 if TYPE_CHECKING:
     from evojax_prune.core.pruning import Pruning
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from evojax_prune.engine import Fits
 
 OOD = "ood"
+SIZE = "size"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,7 +67,7 @@ class Measure:
         """What it gives, ``float64 [P]``.
 
         Raises:
-            PluginError: that is not one number per genome, or infinitely good.
+            PluginError: that is not one number per genome, or infinitely good, or too large.
         """
         found, count = self.of(scored), len(scored.genomes)
         with contextlib.suppress(TypeError, ValueError):
@@ -85,6 +86,11 @@ class Measure:
             raise PluginError(
                 f"the objective {self.objective.name} gives {best:g}, which nothing can beat, "
                 "expected a number, or NaN where there is none: mend its plugin"
+            )
+        if beyond(values).any():
+            raise PluginError(
+                f"the objective {self.objective.name} gives a number beyond {LARGEST:g} either "
+                "way: mend its plugin"
             )
         return values
 
@@ -111,7 +117,7 @@ OBJECTIVES: dict[str, Measure] = {
             Objective("accuracy", "accuracy"), lambda scores: scores.fits.accuracy["selection"]
         ),
         Measure(
-            Objective("size", "active bits", False, digits=".0f", noisy=False, scale="log"),
+            Objective(SIZE, "active bits", False, digits=".0f", noisy=False, scale="log"),
             _size,
         ),
         Measure(Objective(OOD, "AUROC against other data"), _ood, parameters=True),

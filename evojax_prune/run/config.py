@@ -20,9 +20,9 @@ from evojax_prune.core.options import (
     Options,
     Unit,
     UserPath,
-    assignments,
     metavar,
     sentences,
+    shares,
     suggestion,
 )
 from evojax_prune.core.scaling import Scale
@@ -34,7 +34,7 @@ from evojax_prune.methods.options import (
     SensitivityOptions,
     TrainingOptions,
 )
-from evojax_prune.objectives import OOD
+from evojax_prune.objectives import OOD, SIZE
 from evojax_prune.run.presets import Preset, merged, preset
 from evojax_prune.run.trackers import known_trackers
 
@@ -111,7 +111,7 @@ class DataOptions(Options):
         "--dataset takes; of --objectives ood",
         json_schema_extra=metavar("NAME|DIR|FILE.npz"),
     )
-    class_shares: Annotated[dict[str, Unit], BeforeValidator(assignments)] | None = Field(
+    class_shares: Annotated[dict[str, Unit], BeforeValidator(shares)] | None = Field(
         None,
         description="part of a class's rows that is used, 0 to 1, in train and test alike; 0 "
         "leaves the class out; all rows of classes that are not named",
@@ -298,6 +298,12 @@ class RunConfig(
         wanted = self.method == "search" and OOD in self.objectives
         if wanted and self.ood is None:
             raise ValueError("--objectives ood needs other data: name it by --ood, or drop ood")
+        if self.method == "search" and self.objectives == (SIZE,):
+            raise ValueError(
+                "--objectives size alone would prune all: add cross-entropy, accuracy or another"
+            )
+        if self.ood is not None and os.path.realpath(self.ood) == os.path.realpath(self.dataset):
+            raise ValueError("--ood is the data set itself: expected other data")
         if self.ood is not None and not wanted:
             raise ValueError("--ood does nothing without --objectives ood: add it, or drop --ood")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from evojax_prune.core.splits import FeatureSplits
 from evojax_prune.data import FeatureTable, make_splits, scale_splits, with_shares
 from evojax_prune.data.splitting.groups import tell_groups
 from evojax_prune.engine import ENGINES, optimizer_names
-from evojax_prune.features import content_key, load_table
+from evojax_prune.features import cache, content_key, load_table
 from evojax_prune.methods.observer import Observer
 from evojax_prune.methods.problem import Problem
 from evojax_prune.run.config import RunConfig, validated
@@ -30,6 +31,9 @@ from evojax_prune.version import __version__
 
 TRAINING_COPIES = 3
 """Of a head's parameters: themselves, their velocities, and the best ones so far."""
+
+FEATURE_COPIES = 8
+"""Of the features at the peak of a run, by measurement; a search may take a few more."""
 
 OUTSIDE_ROWS = 2000
 """Most rows of other data that are looked at."""
@@ -66,6 +70,29 @@ def data_options(config: RunConfig) -> dict[str, Any]:
         *("image_size", "skip_unreadable", "groups"),
     )
     return {name: getattr(config, name) for name in names}
+
+
+def refuse_within_data(config: RunConfig, output: Path) -> None:
+    """Refuse to write below a folder of data, where the next run would take it for data.
+
+    Raises:
+        UserError: the output folder or the cache would lie there.
+    """
+    places = {"--output": output, "EVOJAX_PRUNE_CACHE": cache.folder(None)}
+    for data in (config.dataset, config.ood):
+        if data is None or not Path(data).expanduser().is_dir():
+            continue
+        root = os.path.realpath(Path(data).expanduser())
+        for called, place in places.items():
+            inner = Path(os.path.realpath(place))
+            if inner.is_relative_to(root) and not any(
+                part.startswith(".")
+                for part in inner.relative_to(root).parts  # passed over
+            ):
+                raise UserError(
+                    f"{called} is {place}, inside the data {data}, where the next run would take "
+                    "its files for data: give another folder"
+                )
 
 
 def content_digest(config: RunConfig) -> str:
@@ -185,6 +212,11 @@ def make_problem(config: RunConfig, table: FeatureTable) -> Problem:
             prunes.
     """
     table = with_shares(table, config.class_shares or {})
+    if (needed := FEATURE_COPIES * sum(x.nbytes for x in table.x.values())) > total_memory():
+        raise UserError(
+            f"a run on the features of {table.name} takes {needed / 1e9:,.0f} GB, more than this "
+            "machine's memory: give fewer rows or features"
+        )
     if config.allow_group_overlap and (table.groups is None or "test" not in table.x):
         raise UserError(
             "--allow-group-overlap does nothing without groups and a given test split: leave it out"

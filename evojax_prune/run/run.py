@@ -19,9 +19,9 @@ from evojax_prune.methods.found import Found, Session
 from evojax_prune.methods.observer import Observer
 from evojax_prune.methods.problem import JUDGING, Advance, Problem
 from evojax_prune.report.pruned import Pruned
-from evojax_prune.report.writers import Writer, settings_text, write_results
+from evojax_prune.report.writers import ESSENTIAL, WRITERS, Writer, settings_text, write_results
 from evojax_prune.run.config import BackboneOptions, RunConfig, SourceOptions, validated
-from evojax_prune.run.data import load_problem, make_problem
+from evojax_prune.run.data import load_problem, make_problem, refuse_within_data
 from evojax_prune.run.store import Nothing, PartialFolder, Store
 from evojax_prune.run.trackers import tracked
 
@@ -228,7 +228,8 @@ def prune_into(
         UserError: the input is at fault, or the results could not be written; what can be gone on
             from is kept.
     """
-    store.check(config.overwrite)
+    store.check(config.overwrite, {**ESSENTIAL, **WRITERS, **(writers or {})})
+    refuse_within_data(config, store.output)
     problem = problem or load_problem(config, observer)
     with store, tracked(config, problem, observer, store.output) as watch:
         store.configure(settings_text(config.repeatable()), config.overwrite)

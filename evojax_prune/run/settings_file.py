@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,6 +26,9 @@ MOST_VALUES = 10_000
 DEEPEST = 20
 LONGEST_NUMBER = 100
 """Characters: Python's time for reading a number grows with the square of them."""
+
+_OLD_NUMBER = re.compile(r"[-+]?0[0-7_]+$|.*:")
+"""What YAML 1.1 takes for a number, and people do not: ``010`` is 8, and ``1:30`` is 90."""
 
 
 def nested_fields(field: FieldInfo) -> Fields | None:
@@ -115,6 +119,8 @@ class _Loader(yaml.SafeLoader):
         number = node.tag in ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
         if number and len(node.value) > LONGEST_NUMBER:
             self._refuse(f"a number has more than {LONGEST_NUMBER} characters", node)
+        if number and _OLD_NUMBER.match(node.value):
+            self._refuse(f"{node.value} is a number in base 8 or 60: write it in base 10", node)
         return super().construct_scalar(node)
 
     @staticmethod

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol, Self
 
@@ -72,6 +73,7 @@ class PartialFolder:
         output: where the finished run's files go.
         path: ``<output>.partial``.
         journal: file in it that the search is journalled to.
+        resumable: after an error: the same command would go on from what is in it.
 
     Args:
         output: the folder of the finished run.
@@ -82,7 +84,7 @@ class PartialFolder:
     """
 
     def __init__(self, output: Path, patience: float = 0.0):
-        if not output.name or output.name == "..":  # of ".", ".." and "/"
+        if not output.name or ".." in output.parts:  # of "." and "/"; what is not there has no ".."
             output = Path(os.path.realpath(output))
         if not output.name:
             raise UserError(f"--output is {output}, expected a folder below it")
@@ -92,18 +94,29 @@ class PartialFolder:
         self.journal = self._state / "journal.jsonl"
         self._moving = self._state / "moving"  # the output folder's content is this run's
         self._lock = filelock.FileLock(self._state / "lock", timeout=patience)
-        self._made = self._kept = False
+        self._made = self._kept = self._overwrite = self.resumable = False
 
-    def check(self, overwrite: bool) -> None:
+    def check(self, overwrite: bool, names: Iterable[str] = ()) -> None:
         """Refuse an output folder that could not be written in the end; writes nothing.
 
+        Args:
+            overwrite: results may replace what is in it.
+            names: of the files that will be written.
+
         Raises:
-            UserError: it is no folder, holds something and ``overwrite`` is false, or cannot be
-                written to.
+            UserError: it is no folder, holds something and ``overwrite`` is false, holds a folder
+                where a file is to be, or cannot be written to.
         """
+        self._overwrite = overwrite
         with os_errors(f"use --output {self.output}"):
             self._remove_left_state()
-            self._check(overwrite)
+            self._check()
+            for name in names:
+                if (self.output / name).is_dir():
+                    raise UserError(
+                        f"{self.output / name} is a folder, but a file of that name is to be "
+                        "written: move it away, or give another --output"
+                    )
 
     def _remove_left_state(self) -> None:
         """End what a run left undone that was killed in its last step: see :meth:`finish`."""
@@ -113,10 +126,8 @@ class PartialFolder:
             if all(entry.name in names for entry in left.iterdir()):  # nothing of somebody else's
                 remove_folder(left)
 
-    def _check(self, overwrite: bool) -> None:
-        output = self.output
-        if wrong := _not_a_folder(output):
-            raise UserError(f"--output {output} is {wrong}, expected a folder that is new or empty")
+    def _check(self) -> None:
+        self._check_output()
         if wrong := _not_a_folder(self.path):
             raise UserError(
                 f"{self.path} is {wrong}, but an unfinished run is kept in a folder of that name: "
@@ -128,15 +139,22 @@ class PartialFolder:
                     f"{folder} is a link, but an unfinished run is kept in a folder of that name: "
                     "move it away, or give another --output"
                 )
-        ours = overwrite or self._moving.exists()
-        if output.is_dir() and any(output.iterdir()) and not ours:
-            raise self._not_empty()
-        for folder in {_existing(output), _existing(output.parent)}:
+        for folder in {_existing(self.output), _existing(self.output.parent)}:
             try:
                 os.rmdir(tempfile.mkdtemp(dir=folder))
             except OSError as error:
                 sentence = os_sentence(error, f"write in {folder}")
-                raise UserError(f"--output {output} cannot be used: {sentence}") from None
+                raise UserError(f"--output {self.output} cannot be used: {sentence}") from None
+
+    def _check_output(self) -> None:
+        """Refuse to replace what is not this run's."""
+        if wrong := _not_a_folder(self.output):
+            raise UserError(
+                f"--output {self.output} is {wrong}, expected a folder that is new or empty"
+            )
+        ours = self._overwrite or self._moving.exists()
+        if self.output.is_dir() and any(self.output.iterdir()) and not ours:
+            raise self._not_empty()
 
     def __enter__(self) -> Self:
         """Make the folder, or take over that of an interrupted run.
@@ -164,19 +182,16 @@ class PartialFolder:
         """
         self._lock.release()
         lost = isinstance(error, Exception) and not self.journal.exists()
-        stays = isinstance(error, HostLostError | PluginError)
-        at_fault = isinstance(error, UserError) and not stays
-        if (lost or at_fault) and self._made and not self._kept:
+        full = error is not None and isinstance(error.__cause__, OSError)  # the disk, say
+        stays = full or isinstance(error, HostLostError | PluginError)
+        at_fault = isinstance(error, UserError) and not stays and not self._kept
+        if (at_fault or (lost and not self._kept)) and self._made:
             remove_folder(self.path)
+        self.resumable = not at_fault and (self.path / SETTINGS).is_file()
 
     def keep(self) -> None:
         """From now on an error must not lose what is in it: a finished search, say."""
         self._kept = True
-
-    @property
-    def resumable(self) -> bool:
-        """The same command would go on from what is in it."""
-        return (self.path / SETTINGS).is_file()
 
     def configure(self, config: str, overwrite: bool) -> None:
         """Say whose folder this is, unless an interrupted run has.
@@ -222,8 +237,19 @@ class PartialFolder:
 
         Args:
             go_on: leave that behind, for files that are missing.
+
+        Raises:
+            UserError: something has come to lie in the output folder during the run, or the results
+                cannot be moved there; they stay in the partial folder.
         """
         with os_errors(f"move the results to {self.output}"):
+            try:
+                self._check_output()
+            except UserError as taken:
+                raise UserError(
+                    f"the results stay in {self.path}, for something has come to lie at "
+                    f"{self.output} during the run: move that away, then run the same command again"
+                ) from taken
             if not go_on and not os.path.lexists(self.output):
                 os.replace(self.path, self.output)
                 remove_folder(self.output / STATE)

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from evojax_prune.core.errors import UserError
+from evojax_prune.core.errors import UserError, shortened
 from evojax_prune.core.files import make_folder, os_errors, total_memory, write_file
 from evojax_prune.search.result import Evaluation
 
@@ -38,7 +38,10 @@ _HEAD = b'{"sum":"'
 _SAFE = getattr(os, "O_NOFOLLOW", 0) | getattr(
     os, "O_NONBLOCK", 0
 )  # no link, no waiting for a pipe
-_REMEDY = "choose another folder with --output, or remove the file to start anew"
+MOST = 2**50
+"""Above every count and number of seconds."""
+
+REMEDY = "choose another folder with --output, or remove the file to start anew"
 
 
 class Journal:
@@ -57,6 +60,7 @@ class Journal:
         config: Mapping[str, Any],
         objectives: int,
         guide: np.ndarray | None = None,
+        columns: Mapping[str, type] | None = None,
     ):
         """Open, or start, the journal.
 
@@ -65,6 +69,7 @@ class Journal:
             config: plain data that decides the run's numbers.
             objectives: values M per evaluation.
             guide: rankings as quantiles ``float32 [R, G]`` of a guided search.
+            columns: names and types of the further columns, counts and seconds; None for any.
 
         Raises:
             UserError: the file is not a journal, is damaged, or is of a run with another config;
@@ -73,7 +78,7 @@ class Journal:
         self.path = Path(path)
         self.config = json.loads(json.dumps(config))
         self.guide = guide
-        self._objectives = objectives
+        self._objectives, self._columns = objectives, columns
         self._batches: list[_Batch] = []
         self._known: dict[tuple[int, str], tuple[int, int]] = {}  # batch, and row in it
         self._unread: set[tuple[int, str]] = set()
@@ -105,7 +110,7 @@ class Journal:
             raise UserError(
                 f"the journal {self.path} holds evaluations that this search does not ask for, so "
                 "it was written by another version of JAX, evosax or evojax_prune: continue with "
-                f"that version, or {_REMEDY}"
+                f"that version, or {REMEDY}"
             )
         rows = [(self._batches[batch], row) for batch, row in found]
         values = np.array([batch.values[row] for batch, row in rows], np.float64)
@@ -146,10 +151,10 @@ class Journal:
         """The file's content; nothing if there is none."""
         with os_errors(f"read the journal {self.path}"), contextlib.suppress(FileNotFoundError):
             if not stat.S_ISREG(os.lstat(self.path).st_mode):
-                raise UserError(f"{self.path} is not a regular file: {_REMEDY}")
+                raise UserError(f"{self.path} is not a regular file: {REMEDY}")
             with os.fdopen(os.open(self.path, os.O_RDONLY | _SAFE), "rb") as file:
                 if (size := os.fstat(file.fileno()).st_size) > total_memory() / 8:
-                    raise UserError(f"{self.path} has {size:,} bytes, too many: {_REMEDY}")
+                    raise UserError(f"{self.path} has {size:,} bytes, too many: {REMEDY}")
                 return file.read()
         return b""
 
@@ -174,12 +179,12 @@ class Journal:
             raise UserError(
                 f"the journal {self.path} was written by another version of evojax_prune "
                 f"({schema}, this one reads {SCHEMA}): finish the run with that version, or "
-                f"{_REMEDY}"
+                f"{REMEDY}"
             )
         if schema != SCHEMA:
             raise UserError(
                 f"{self.path} is not a search journal ({SCHEMA}), or its first line is damaged: "
-                f"{_REMEDY}"
+                f"{REMEDY}"
             )
         header = self._parsed(line, 1)
         if not isinstance(header.get("config"), dict):
@@ -187,15 +192,20 @@ class Journal:
         return header
 
     def _check(self, header: dict[str, Any]) -> None:
-        here, there = _flat(self.config), _flat(header["config"])
-        differing = sorted(k for k in here.keys() | there.keys() if here.get(k) != there.get(k))
+        try:
+            here, there = _flat(self.config), _flat(header["config"])
+        except RecursionError:
+            raise self._damaged(1, "its config is nested too deeply") from None
+        differing = [k for k in here.keys() | there.keys() if here.get(k) != there.get(k)]
         if differing:
-            first = differing[0]
+            # a digest says least, and a cause of its difference may be among the others
+            first, *others = sorted(differing, key=lambda name: (name == "data", name))
+            also = f"; also different: {shortened(', '.join(others), 200)}" if others else ""
             raise UserError(
-                f"the journal {self.path} belongs to another run ({first} is {there.get(first)!r} "
-                f"there and {here.get(first)!r} here"
-                + (f"; also different: {', '.join(differing[1:])}" if differing[1:] else "")
-                + f"): use the same settings to resume it, or {_REMEDY}"
+                f"the journal {self.path} belongs to another run ({shortened(first)} is "
+                f"{shortened(repr(there.get(first)))} there and "
+                f"{shortened(repr(here.get(first)))} here{also}): use the same settings to resume "
+                f"it, or {REMEDY}"
             )
         kept = _read_guide(header["guide"]) if "guide" in header else None
         if "guide" in header and kept is None:
@@ -207,7 +217,7 @@ class Journal:
         ):
             raise UserError(
                 f"the journal {self.path} belongs to a run with other rankings of the bits: use "
-                f"the same ones to resume it, or {_REMEDY}"
+                f"the same ones to resume it, or {REMEDY}"
             )
         self.guide = kept
 
@@ -218,6 +228,12 @@ class Journal:
         keys = [(batch.occasion, name) for name in batch.genomes]
         if len(set(keys)) < len(keys) or any(key in self._known for key in keys):
             raise self._damaged(number, "it evaluates a genome again")
+        kinds = {name: type(column[0]) for name, column in batch.columns.items()}
+        counts = (value for column in batch.columns.values() for value in column)
+        if self._columns is not None and not (
+            kinds == self._columns and all(0 <= value < MOST for value in counts)
+        ):
+            raise self._damaged(number, "its columns are not those of such a search")
         if self._batches and batch.columns.keys() != self._batches[0].columns.keys():
             raise self._damaged(number, "its columns are not those of the lines before")
         self._known.update({key: (len(self._batches), row) for row, key in enumerate(keys)})
@@ -246,7 +262,7 @@ class Journal:
     def _damaged(self, number: int, why: str) -> UserError:
         return UserError(
             f"line {number} of the journal {self.path} is damaged or out of place ({why}): remove "
-            "that line and all after it to go on from there, or " + _REMEDY
+            "that line and all after it to go on from there, or " + REMEDY
         )
 
 

@@ -33,6 +33,7 @@ def run_search(
     on_generation: Callable[[GenerationInfo], None] | None = None,
     journal: Path | None = None,
     journal_config: Mapping[str, Any] | None = None,
+    columns: Mapping[str, type] | None = None,
     resampled: bool = False,
     stall: int = STALL,
 ) -> SearchResult:
@@ -61,6 +62,8 @@ def run_search(
         journal_config: plain data that decides the values (the run's configuration, the identity
             of the data); a journal written under another one, another strategy or another seed is
             refused. Leave the budget out, and a finished search can be continued with a larger one.
+        columns: names and types of the columns that ``evaluate`` gives, which a journal must have;
+            None for any.
         resampled: look at genomes anew in each generation.
         stall: end, with the budget unused, after so many generations without a new genome.
 
@@ -86,7 +89,7 @@ def run_search(
             "resampled": resampled,
             **(journal_config or {}),
         }
-        memory.journal = Journal(journal, identity, len(objectives), strategy.plan.guide)
+        memory.journal = Journal(journal, identity, len(objectives), strategy.plan.guide, columns)
         strategy = strategy.with_guide(memory.journal.guide)
     watch = _Watch(memory, objectives)
     key = jax.random.key(seed, impl="threefry2x32")

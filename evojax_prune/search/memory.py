@@ -7,10 +7,11 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from evojax_prune.core.objective import Objective
+from evojax_prune.core.errors import UserError
+from evojax_prune.core.objective import LARGEST, Objective, beyond
 from evojax_prune.search.archive import Archive, digests, pack
 from evojax_prune.search.estimate import Estimates, Estimator
-from evojax_prune.search.journal import Journal
+from evojax_prune.search.journal import REMEDY, Journal
 from evojax_prune.search.result import Evaluation
 
 Evaluate = Callable[..., "np.ndarray | Evaluation"]
@@ -114,6 +115,13 @@ class Memory:
         recalled = Evaluation(np.empty((0, len(self.objectives))))
         if self.journal is not None:
             there, recalled = self.journal.recall(names, occasion or 0)
+            try:
+                recalled = _checked(recalled, int(there.sum()), self.objectives)
+            except ValueError as error:
+                raise UserError(
+                    f"the journal {self.journal.path} is damaged or of another run, where "
+                    f"{error}: {REMEDY}"
+                ) from None
             if there.all():
                 return recalled, True
         missing = np.flatnonzero(~there)
@@ -261,6 +269,8 @@ def _checked(
             raise ValueError(
                 f"evaluate gave a {objective.name} of {best}, which no genome could ever beat"
             )
+        if beyond(column).any():
+            raise ValueError(f"evaluate gave a {objective.name} beyond {LARGEST:g} either way")
         if objective.scale == "log" and (column <= 0).any():
             raise ValueError(f"evaluate gave a {objective.name} of 0 or less, on a log scale")
     # Of the types that a journal gives back: whole numbers int64, others float64.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 import math
 import time
 from collections.abc import Mapping, Sequence
@@ -13,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from evojax_prune.analysis import PairedTest
 from evojax_prune.core.files import save_file, write_file
 from evojax_prune.report.figures import in_legend, literal, new_figure, save
-from evojax_prune.run.store import MARK
 from evojax_prune.sweep.file import shown
 from evojax_prune.sweep.plan import Plan
 from evojax_prune.sweep.results import (
@@ -24,6 +22,7 @@ from evojax_prune.sweep.results import (
     csv_text,
     groups_of,
     make_rows,
+    read_result,
     write_rows,
 )
 from evojax_prune.sweep.task import FOLDER
@@ -210,8 +209,7 @@ def _panel(axes: Axes, plan: Plan, rows: Sequence[Row], colours: dict[str, str])
 
 
 def _finalists(plan: Plan, row: Row) -> list[tuple[float, float]]:
-    text = (plan.folder / FOLDER / row["run"] / MARK).read_text(encoding="utf-8")
-    heads = json.loads(text)["finalists"]
+    heads = read_result(plan.folder / FOLDER / row["run"])["finalists"]
     return [(head["active_units"], head["test_accuracy"]) for head in heads]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 from collections import Counter
 from collections.abc import Iterable
@@ -23,6 +24,7 @@ from evojax_prune.run.data import (
     digest,
     load_data,
     make_problem,
+    refuse_within_data,
     run_digest,
 )
 from evojax_prune.sweep.estimate import DataSize, expected_seconds
@@ -91,7 +93,8 @@ def make_plan(
     mistakes = list(_counted(wrong, len(points)))
     configs = [config for config in checked if config is not None]
     mistakes += _same(configs, points) if not mistakes else []
-    known = _look(configs, mistakes)
+    folder = Path(os.path.realpath(folder))
+    known = _look(configs, folder, mistakes)
     by = tuple(dict.fromkeys(by or sweep.by))
     columns = [name for axis in axes for name in axis.names]
     valid = dict.fromkeys([*columns, *RunConfig.model_fields])
@@ -101,7 +104,6 @@ def make_plan(
     if not by:
         several = [name for axis in axes if len(axis.labels) > 1 for name in axis.names]
         by = tuple(n for n in several if n != "seed") or tuple(columns[:1]) or ("dataset",)
-    folder = folder.absolute()
     tasks = [
         _task(point, config, known[data_key(config)], folder, timeout or sweep.timeout)
         for point, config in zip(points, configs, strict=True)
@@ -165,7 +167,7 @@ class _Data:
     size: DataSize
 
 
-def _look(configs: Iterable[RunConfig], mistakes: list[str]) -> dict[str, _Data]:
+def _look(configs: Iterable[RunConfig], folder: Path, mistakes: list[str]) -> dict[str, _Data]:
     """Look at each data set once, and see that it can be cut as the runs want it.
 
     Returns:
@@ -178,6 +180,7 @@ def _look(configs: Iterable[RunConfig], mistakes: list[str]) -> dict[str, _Data]
     for key, shapes in users.items():
         first = next(iter(shapes.values()))
         try:
+            refuse_within_data(first, folder)
             content = content_digest(first)
             table = load_data(first, first.dataset, None, extract=False)
         except NotExtractedError as missing:

@@ -11,8 +11,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from evojax_prune.analysis import PairedTest, Summary, paired_tests, summarise
+from evojax_prune.core.errors import UserError, said_of, shortened
 from evojax_prune.core.files import save_file, write_file
+from evojax_prune.data.files import open_file
+from evojax_prune.report.result import Result
 from evojax_prune.run.store import MARK
 from evojax_prune.sweep.file import shown
 from evojax_prune.sweep.plan import Plan
@@ -58,10 +63,40 @@ def _row(task: Task, status: str, settings: Iterable[str]) -> Row:
     for name in settings:
         if name not in row:
             row[name] = plain_value(getattr(task.config, name))
-    result: dict[str, Any] = {}
-    if task.finished:
-        result = json.loads((task.folder / MARK).read_text(encoding="utf-8"))
-    return row | _figures(result)
+    return row | _figures(read_result(task.folder) if task.finished else {})
+
+
+def read_result(folder: Path) -> dict[str, Any]:
+    """The ``result.json`` of a finished run.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    try:
+        with open_file(folder / MARK) as file:
+            content = file.read()
+        Result.model_validate_json(content, strict=True)
+        result = dict(json.loads(content))
+        _check_numbers(result)
+    except (OSError, ValueError) as error:
+        why = said_of(error)
+        if isinstance(error, ValidationError):
+            first = error.errors()[0]
+            why = shortened(": ".join([".".join(map(str, first["loc"])), first["msg"]]))
+        raise UserError(
+            f"{folder / MARK} is not the result of a run ({why}): remove {folder}, and the same "
+            "command does this run again"
+        ) from None
+    return result
+
+
+def _check_numbers(result: Mapping[str, Any]) -> None:
+    """Refuse what no run has found and no table can hold."""
+    numbers = [value for value in _figures(result).values() if isinstance(value, int | float)]
+    for head in result["finalists"]:
+        numbers += [head["active_units"], head["test_accuracy"]]
+    if any(abs(number) > 2**53 for number in numbers) or not result["best"]["test_accuracy"] >= 0:
+        raise ValueError("it has impossible numbers")
 
 
 def _figures(result: Mapping[str, Any]) -> Row:

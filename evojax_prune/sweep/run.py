@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -15,9 +14,9 @@ import filelock
 from evojax_prune.core.errors import UserError
 from evojax_prune.core.files import make_folder, os_errors, write_file
 from evojax_prune.methods.observer import Observer, Stage
-from evojax_prune.run.store import MARK
 from evojax_prune.sweep.estimate import IMAGES, STARTUP, correction
 from evojax_prune.sweep.plan import Plan
+from evojax_prune.sweep.results import read_result
 from evojax_prune.sweep.task import FOLDER, LOGS, Task, tidy
 from evojax_prune.sweep.worker import Ended
 
@@ -73,7 +72,7 @@ def run_sweep(plan: Plan, source: str, executor: Executor, observer: Observer) -
     Raises:
         UserError: the folder cannot be used, or another sweep is using it.
     """
-    _check_folder(plan.folder)
+    _check_folder(plan.folder, plan.tasks)
     make_folder(plan.folder)
     lock = filelock.FileLock(plan.folder / LOCK)
     with os_errors(f"lock {plan.folder}"):
@@ -88,15 +87,21 @@ def run_sweep(plan: Plan, source: str, executor: Executor, observer: Observer) -
         lock.release()
 
 
-def _check_folder(folder: Path) -> None:
-    """Refuse to mix a sweep with other files.
+def _check_folder(folder: Path, tasks: Sequence[Task]) -> None:
+    """Refuse to mix a sweep with other files, or to write where links lead.
 
     Raises:
-        UserError: the folder is no folder, or holds something else than a sweep.
+        UserError: the folder is no folder, holds something else than a sweep, or a link.
     """
     if folder.exists() and not folder.is_dir():
         raise UserError(f"--output {folder} is a file, expected a folder")
     held = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
+    for place in (*(folder / name for name in (FOLDER, LOGS)), *(task.folder for task in tasks)):
+        if place.is_symlink():
+            raise UserError(
+                f"{place} is a link, but a sweep writes into folders of its own: remove the link, "
+                "or give another --output"
+            )
     if SOURCE not in held and (strange := held - {LOCK, FOLDER, LOGS}):
         raise UserError(
             f"--output {folder} holds something else than a sweep, such as {min(strange)}: give "
@@ -171,10 +176,7 @@ class _Book:
 def seconds_left(plan: Plan, workers: int) -> float:
     """Seconds that the unfinished runs will take, by estimate and by what finished ones took."""
     took = [
-        (
-            json.loads((task.folder / MARK).read_text(encoding="utf-8"))["wall_seconds"],
-            task.expected,
-        )
+        (read_result(task.folder)["wall_seconds"], task.expected)
         for task in plan.tasks
         if task.finished
     ]
@@ -182,8 +184,3 @@ def seconds_left(plan: Plan, workers: int) -> float:
     if not left:
         return 0.0
     return STARTUP + sum(left) / workers * correction(took) + plan.images / (IMAGES * workers)
-
-
-def _seconds(task: Task) -> float:
-    """That a finished run took."""
-    return float(json.loads((task.folder / MARK).read_text(encoding="utf-8"))["wall_seconds"])
