@@ -33,7 +33,7 @@ from evojax_prune.methods import search as searching
 from evojax_prune.objectives import OBJECTIVES
 from evojax_prune.report import writers
 from evojax_prune.report.result import Result
-from evojax_prune.run import run as running
+from evojax_prune.run import data as loading
 from evojax_prune.search import Evaluation
 
 SECONDS = 20
@@ -694,7 +694,7 @@ def test_what_the_machine_refuses(
 def test_features_that_a_run_has_no_memory_for(
     refused: Refused, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(running, "total_memory", lambda: 8.0 * X.nbytes - 1)
+    monkeypatch.setattr(loading, "total_memory", lambda: 8.0 * X.nbytes - 1)
     words = ["--dataset", str(saved(tmp_path / "t.npz")), "--hidden", "1"]
     refused(words, "a run on the features of t takes 0 GB, more than this machine's memory")
 

@@ -261,7 +261,7 @@ def test_what_cannot_be_read_is_refused(
 def test_a_papers_sweep_file_is_right_but_for_its_data(
     file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def known(configs: list[RunConfig], _: object) -> dict[str, object]:
+    def known(configs: list[RunConfig], *_: object) -> dict[str, object]:
         return {data_key(c): planning._Data("", DataSize(100, 1280, 3)) for c in configs}
 
     monkeypatch.setattr(planning, "_look", known)

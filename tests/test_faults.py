@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from fnmatch import fnmatch
 from pathlib import Path
 
 import numpy as np
@@ -72,7 +73,7 @@ def _while_writing(kind: str, path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def fault(kind: str, name: str) -> Iterator[list[str]]:
-    """One kind of fault at each write of files of a name; the list tells that it happened."""
+    """One kind of fault at each write of files of a name, or pattern; the list tells that it happened."""
     if kind == "full" and not FULL.exists():
         pytest.skip("there is no /dev/full")
     happened: list[str] = []
@@ -82,7 +83,7 @@ def fault(kind: str, name: str) -> Iterator[list[str]]:
     def failing(doing: str, size: int | None = None) -> Iterator[None]:
         path = Path(doing.removeprefix("write "))
         with errors(doing, size):
-            if not doing.startswith("write ") or not path.name.startswith(name):
+            if not doing.startswith("write ") or not fnmatch(path.name, name):
                 yield
                 return
             happened.append(kind)
@@ -90,7 +91,7 @@ def fault(kind: str, name: str) -> Iterator[list[str]]:
                 yield
 
     def move(source: Path, target: Path) -> None:
-        if Path(target).name.startswith(name):
+        if fnmatch(Path(target).name, name):
             happened.append(kind)
             if kind == "killed":
                 raise Killed
@@ -253,7 +254,7 @@ def test_features_that_cannot_be_kept_cost_a_notice(
     key: cache.Key = {"data": kind}
     rows = np.ones((50, 4), np.float32)
     entry = cache.Entry(rows, np.zeros(50, np.int32), None, ("a", "b"), "name", "1")
-    with fault(kind, "features-") as happened, contextlib.suppress(Killed):
+    with fault(kind, "features-*") as happened, contextlib.suppress(Killed):
         cache.write(cache_dir, key, entry)
         assert kinds()[kind] in caplog.text
         assert "(800 bytes)" in caplog.text

@@ -63,8 +63,8 @@ def export(
     content = convert(program, card.model_dump_json())
     costs = measure_costs(classifier, with_backbone=with_backbone)
     text = model_card(classifier.card, format, file.name, program, costs)
+    write_file(card_place, text)  # first: by it an older export is known and may be replaced
     write_file(file, content)
-    write_file(card_place, text)
     return file, program, costs
 
 
