@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_bad_inputs import DENSE, SEARCH, saved
+from test_bad_inputs import DENSE, saved
 from test_signals import images
 
 from evojax_prune.cli import main as command
@@ -102,7 +102,7 @@ def test_a_cache_that_may_not_be_used_costs_a_notice(
     mode: int, tmp_path: Path, cache_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     cache_dir.chmod(mode)
-    words = ["--dataset", str(images(tmp_path / "images")), "--image-size", "32", *SEARCH]
+    words = ["--dataset", str(images(tmp_path / "images")), "--image-size", "32", *DENSE]
     with as_a_user():
         assert command.main([*words, "--output", str(tmp_path / "run")]) == 0
     assert "features are not cached, so the next run" in capsys.readouterr().err

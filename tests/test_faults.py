@@ -73,7 +73,7 @@ def _while_writing(kind: str, path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def fault(kind: str, name: str) -> Iterator[list[str]]:
-    """One kind of fault at each write of files of a name, or pattern; the list tells that it happened."""
+    """One kind of fault at each write of files of a name or pattern; the list tells of it."""
     if kind == "full" and not FULL.exists():
         pytest.skip("there is no /dev/full")
     happened: list[str] = []
