@@ -93,13 +93,15 @@ static void lay_out(session *s, arena *a) {
         };
         if (a->memory) s->layers[l] = part;
     }
-    s->by_unit = take(a, lanes * up(widest, LANES) * f);
-    s->by_unit_below = take(a, lanes * up(widest, LANES) * f);
-    s->below = take(a, lanes * stride_of(widest) * f);
-    s->block = take(a, DEPTH * PANEL * LANES * f);
-    s->tiles = take(a, lanes * up(widest, TILE) * f);
     s->inputs = take(a, pointers);
     const ep_layer *last = &m->layers[m->n_layers - 1];
+    if (m->n_layers > 2 || last->out > NARROW) { /* for layers between, and wide last ones */
+        s->by_unit = take(a, lanes * up(widest, LANES) * f);
+        s->by_unit_below = take(a, lanes * up(widest, LANES) * f);
+        s->below = take(a, lanes * stride_of(widest) * f);
+        s->tiles = take(a, lanes * up(widest, TILE) * f);
+    }
+    if (m->dual) s->block = take(a, DEPTH * PANEL * LANES * f);
     if (last->out <= NARROW) s->narrow = (narrow_scratch){
         .w = take(a, last->out * stride_of(last->in) * f),
         .v = take(a, last->out * stride_of(last->in) * f),
