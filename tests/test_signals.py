@@ -68,7 +68,7 @@ else:
         "extraction": (extract, "_gathered"),
         "search": (search.Evaluator, "__call__", 3),
         "finals": (problem.Problem, "refit", 2),
-        "writing": (writers, "evaluations_csv"),
+        "writing": (writers, "_cell"),
     }[moment])
 from evojax_prune.cli.signals import program
 program()
