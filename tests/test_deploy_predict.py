@@ -137,8 +137,9 @@ def test_every_kind_of_input_gives_the_same(run: Path, pictures: Path) -> None:
     paths = [pictures / f"{i}.png" for i in range(4)]
     found = classifier.predict_proba(paths)
     np.testing.assert_array_equal(classifier.predict_proba(images), found)
-    np.testing.assert_array_equal(classifier.predict_proba(images[1])[0], found[1])
-    np.testing.assert_array_equal(classifier.predict_proba(str(paths[2]))[0], found[2])
+    # One image alone is summed in another order than in a batch on some processors.
+    np.testing.assert_allclose(classifier.predict_proba(images[1])[0], found[1], rtol=1e-5)
+    np.testing.assert_allclose(classifier.predict_proba(str(paths[2]))[0], found[2], rtol=1e-5)
     small = np.stack([np.asarray(Image.fromarray(i).resize((SIZE, SIZE), 2)) for i in images])
     np.testing.assert_array_equal(classifier.predict_proba(small), found)
     np.testing.assert_allclose(classifier.predict_proba(colours(small)), found, atol=1e-6)

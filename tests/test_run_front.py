@@ -141,6 +141,27 @@ def test_an_interrupted_search_on_fresh_splits_goes_on_to_the_same_numbers(
     assert resumed.best == whole.best
 
 
+def test_telling_other_data_apart_is_an_objective(
+    run: Run, table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Rows between the classes score lower than the data's own, by a head that reads the signal."""
+    between = np.random.default_rng(0).normal(scale=0.3, size=(60, 24)).astype(np.float32)
+    for width in (24, 23):
+        file = tmp_path / f"{width}.npz"
+        np.savez(file, x_train=between[:, :width], y_train=np.arange(60) % 3)
+    asked = ("--objectives", "cross-entropy", "size", "ood", "--ood")
+    result = run(*asked, str(tmp_path / "24.npz"))
+    assert result.search.objectives == ["cross-entropy", "size", "ood"]
+    found = rows(tmp_path / "results" / "evaluations.csv")
+    assert all(0 <= float(row["ood"]) <= 1 for row in found)
+    assert max(float(row["ood"]) for row in found) > 0.7
+    assert all(float(row["ood error"]) >= 0 for row in found)
+    words = ["--dataset", str(table), "--output", str(tmp_path / "none"), *asked]
+    assert command.main([*words, str(tmp_path / "23.npz")]) == 2
+    assert "--ood has 23 features and the data set 24" in capsys.readouterr().err
+    assert not list(tmp_path.glob("none*"))
+
+
 @pytest.mark.parametrize("mode", [pytest.param("fc1", marks=pytest.mark.slow), "both"])
 def test_units_are_searched_for_like_features(run: Run, mode: str) -> None:
     result = run("--mode", mode, "--hidden", "10", "8")
