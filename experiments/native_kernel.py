@@ -31,7 +31,7 @@ from evojax_prune.engine import native
 from evojax_prune.engine.native.member import Pair
 
 BATCH = 32
-RECIPE = Protocol(epochs=10**9, patience=0, batch_size=BATCH)
+RECIPE = Protocol(epochs=10**6, patience=0, batch_size=BATCH)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,0 +1,28 @@
+"""Every experiment is a command that says what it does."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+PROGRAM = """
+import contextlib, io, runpy, sys
+for name in sys.argv[1:]:
+    said, sys.argv = io.StringIO(), [name, "--help"]
+    with contextlib.suppress(SystemExit), contextlib.redirect_stdout(said):
+        runpy.run_module(name, run_name="__main__")
+    assert said.getvalue().startswith("usage: "), name
+"""
+
+
+def test_every_experiment_says_what_it_does() -> None:
+    """All in one process: some set up the environment when they are imported."""
+    marks = ("ArgumentParser", 'if __name__ == "__main__"')
+    every = (ROOT / "experiments").rglob("*.py")
+    files = [file for file in every if all(mark in file.read_text() for mark in marks)]
+    assert len(files) > 10
+    names = [".".join(file.relative_to(ROOT).with_suffix("").parts) for file in sorted(files)]
+    subprocess.run([sys.executable, "-c", PROGRAM, *names], check=True, cwd=ROOT)
