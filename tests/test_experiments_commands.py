@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 
 PROGRAM = """
@@ -18,6 +20,7 @@ for name in sys.argv[1:]:
 """
 
 
+@pytest.mark.slow
 def test_every_experiment_says_what_it_does() -> None:
     """All in one process: some set up the environment when they are imported."""
     marks = ("ArgumentParser", 'if __name__ == "__main__"')
