@@ -853,7 +853,7 @@ X_MASKED, Y_MASKED = np.ma.masked_greater(X, 6), np.ma.masked_equal(Y, 1)
         (lambda _: evojax_prune.prune(X_MASKED, Y), "x has masked values: fill them"),
         (lambda _: evojax_prune.prune(X, Y_MASKED), "y has masked values: fill them"),
         (lambda _: evojax_prune.prune(X, Y, groups=Y_MASKED), "groups has masked values"),
-        (lambda _: evojax_prune.prune([[10**400] * 6] * 30, Y), "x is not a table of numbers: int"),
+        (lambda _: evojax_prune.prune([[10**400] * 6] * 30, Y), "x cannot be made an array .int"),
         (lambda _: evojax_prune.prune(X, Y, sead=1), "unknown setting sead, did you mean 'seed'"),
         (lambda _: evojax_prune.prune(X, Y, hidden=10**11), "at most 65536$|expected a list"),
         (lambda _: evojax_prune.load(None), "run is None, expected a path"),
@@ -865,7 +865,10 @@ X_MASKED, Y_MASKED = np.ma.masked_greater(X, 6), np.ma.masked_equal(Y, 1)
         (lambda _: evojax_prune.prune("digits"), "prune is given 'digits', expected features and"),
         (lambda _: evojax_prune.prune(X, Y, mode="fc1", hidden=[3]), "^hidden does not suit: mode"),
         (lambda _: evojax_prune.extract_features(None), "images are NoneType, expected uint8"),
-        (lambda run: evojax_prune.load(run).predict(None), "inputs are object .., expected paths"),
+        (
+            lambda run: evojax_prune.load(run).predict(None),
+            "inputs of type NoneType cannot be used, expected paths",
+        ),
     ],
 )
 def test_what_python_gives(call: Callable[[Path], object], said: str, tmp_path: Path) -> None:
@@ -913,3 +916,15 @@ def test_a_generation_of_which_all_diverge_is_survived(
     assert np.isfinite(result.search.best_fitness)
     written = {file.name for file in (tmp_path / "run").iterdir()}
     assert written == {*writers.ESSENTIAL, *writers.WRITERS}
+
+
+def test_a_current_folder_that_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    for words in (["--dataset", "digits"], ["sweep", str(tmp_path / "sweep.yaml")]):
+        assert command.main(words) == 2
+        assert "the current folder is gone: change to one" in capsys.readouterr().err

@@ -7,6 +7,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.sparse
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -16,6 +17,8 @@ from evojax_prune.data import make_splits, table_of
 
 X = np.random.default_rng(0).normal(size=(6, 3))
 Y = np.array([0, 1, 2, 0, 1, 2])
+DELETED = jnp.ones((6, 3))
+DELETED.delete()
 
 
 class Frame:
@@ -120,6 +123,21 @@ def test_what_is_given_is_not_changed_and_splits_can_be_cut() -> None:
     assert [len(s) for s in (splits.train, splits.selection, splits.test)] == [26, 6, 8]
 
 
+@pytest.mark.parametrize("types", [(np.int64, np.uint64), (np.uint64, np.int64)])
+def test_large_labels_of_two_types_are_told_apart(types: tuple[type, type]) -> None:
+    """NumPy would compare them as float64, for which the first two are equal."""
+    y = np.array([2**62, 2**62 + 1, 5] * 2)
+    table = table_of(X, y.astype(types[0]), X, y[::-1].astype(types[1]))
+    np.testing.assert_array_equal(table.y["train"], [1, 2, 0] * 2)
+    np.testing.assert_array_equal(table.y["test"], [0, 2, 1] * 2)
+
+
+def test_names_and_labels_may_be_bytes() -> None:
+    table = table_of(X, np.array([b"a", b"b", b"c"] * 2), classes=np.array([b"c", b"b", b"a"]))
+    assert table.classes == ("c", "b", "a")
+    np.testing.assert_array_equal(table.y["train"], [2, 1, 0] * 2)
+
+
 NAN = np.where(np.eye(6, 3) > 0, np.nan, 1.0)
 
 
@@ -133,7 +151,7 @@ NAN = np.where(np.eye(6, 3) > 0, np.nan, 1.0)
         ({"x": np.ones((0, 3))}, r"x has shape \[0, 3\]"),
         ({"x": np.ones((6, 0))}, r"x has shape \[6, 0\]"),
         ({"x": np.full((6, 3), "1")}, "x has type <U1, expected numbers"),
-        ({"x": [[1, 2], [3]]}, "x is not a table of numbers"),
+        ({"x": [[1, 2], [3]]}, "x cannot be made an array"),
         ({"x": np.full((6, 3), None)}, "x has type object, expected numbers"),
         ({"x": np.full((6, 3), "1", object)}, "x has type object, expected numbers"),
         ({"x": X.astype(complex)}, "x has type complex128, expected numbers"),
@@ -147,7 +165,27 @@ NAN = np.where(np.eye(6, 3) > 0, np.nan, 1.0)
         ({"y": [0, 1, 2, "0", 1, 2]}, "y holds '0' in row 3, expected every label"),
         ({"y": [0, 1, 2, None, 1, 2]}, "y holds None in row 3, expected every label"),
         ({"y": [0, 1, 2, 0.5, 1, 2]}, "y holds 0.5 in row 3, expected every label"),
-        ({"y": [2**64, 1, 2, 0, 1, 2]}, "y has type object, expected integers"),
+        ({"y": [2**64, 1, 2, 0, 1, 2]}, "y holds integers that do not fit into 64 bits"),
+        ({"y": [2**63, -1, 2, 0, 1, 2]}, "y holds integers that do not fit into 64 bits"),
+        (
+            {
+                "y": np.array([2**64 - 1, 1, 2] * 2, np.uint64),
+                "x_test": X,
+                "y_test": [-1, 1, 2] * 2,
+            },
+            "y and y_test hold integers that do not fit",
+        ),
+        ({"y": ["a", "a\0", "b"] * 2}, "a label cannot end with a NUL"),
+        (
+            {"x": scipy.sparse.csr_array(X)},
+            r"x of type csr_array cannot be used, .*: give x.toarray\(\)",
+        ),
+        (
+            {"y": (i for i in range(6))},
+            "y of type generator cannot be used, expected one label per row",
+        ),
+        ({"x": DELETED}, "x cannot be made an array .Array has been deleted"),
+        ({"y": list("abcabc"), "classes": [["a"], "b"]}, "classes cannot be made an array"),
         ({"y": np.array([b"\xff", b"a"] * 3)}, "y holds bytes that are not UTF-8"),
         ({"y": ["a", ""] * 3}, "y: the name of class 0 is empty"),
         ({"y": ["a", " "] * 3}, "y: the name of class 0 is empty"),

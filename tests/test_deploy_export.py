@@ -298,7 +298,7 @@ def test_refusals(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "--format" in said(folder)
     assert "no folder" in said(tmp_path / "none", "--format", "safetensors")
     whole = ("--format", "safetensors", "--with-backbone")
-    assert "backbone for images is not known" in said(folder, *whole)
+    assert "leave --with-backbone out" in said(folder, *whole)
     output = ("--format", "safetensors", "--output")
     assert "is one of the inputs" in said(folder, *output, folder / "head.safetensors")
     assert "is a folder" in said(folder, *output, tmp_path)

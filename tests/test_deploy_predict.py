@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import deploy_cases
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
@@ -262,13 +264,33 @@ def test_another_version_of_the_backbone_is_refused(run: Path, pictures: Path) -
         (np.full((2, 6), 3e38), "row 0 of the features is too large for this head"),
         ([["a"] * 6], "inputs are <U1"),
         (np.zeros((2, 6), complex), "inputs are complex128"),
-        ([[0.0] * 6, [0.0]], "inputs are not an array .setting an array element"),
+        ([[0.0] * 6, [0.0]], "inputs cannot be made an array .setting"),
         (["0.png", np.zeros((4, 4, 3), np.uint8)], "inputs are paths and other things"),
     ],
 )
 def test_impossible_inputs(run: Path, inputs: Any, sentence: str) -> None:
     with pytest.raises(UserError, match=sentence):
         evojax_prune.load(run).predict(inputs)
+
+
+def test_numbers_of_any_type_are_predicted(run: Path) -> None:
+    classifier, x = evojax_prune.load(run), np.arange(12).reshape(2, 6) % 5
+    found = classifier.predict_proba(x)
+    for dtype in (object, "u1", "f2", "longdouble", jnp.bfloat16):
+        np.testing.assert_array_equal(classifier.predict_proba(x.astype(dtype)), found)
+
+
+def test_control_characters_of_a_head_do_not_reach_the_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = deploy_cases.write_run(tmp_path / "run", 6)
+    metadata = deploy_cases.card(6).model_dump()
+    metadata["classes"] = ["\x1b[2Ja", "b\n", "c\r"]
+    file = folder / "head.safetensors"
+    save_file(load_file(file), file, {"evojax_prune": json.dumps(metadata)})
+    np.savez(tmp_path / "x.npz", x=np.random.default_rng(0).normal(size=(60, 6)))
+    assert main(["predict", str(folder), str(tmp_path / "x.npz")]) == 0
+    assert all(c.isprintable() for c in capsys.readouterr().err.rstrip("\n"))
 
 
 def test_images_need_a_backbone(tmp_path: Path, pictures: Path) -> None:
@@ -294,6 +316,11 @@ def test_bad_words(
     assert "make it first" in said(capsys, "predict", run, image, "--output", empty / "a/b.csv")
     assert "--output" in said(capsys, "predict", run, image, "--outptu", "a.csv")
     assert "RUN" in said(capsys, "predict")
+    np.savez(tmp_path / "x.npz", x=np.zeros((1, 6)))
+    weights = ("--backbone-weights", image)
+    assert "does nothing" in said(capsys, "predict", run, tmp_path / "x.npz", *weights)
+    words = ("export", run, "--format", "safetensors")
+    assert "does nothing without --with" in said(capsys, *words, *weights)
     (tmp_path / "bad.npz").write_bytes(b"PK")
     assert "cannot be read as an .npz" in said(capsys, "predict", run, tmp_path / "bad.npz")
     np.savez(tmp_path / "y.npz", y=np.zeros(3))

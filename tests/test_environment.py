@@ -151,6 +151,33 @@ def test_an_unknown_platform_is_a_sentence(platforms: str, tmp_path: Path) -> No
     assert not list(tmp_path.glob("run*"))
 
 
+BROKEN = {"JAX_PLATFORMS": "cuda", "JAX_ENABLE_X64": "maybe", "JAX_NUM_CPU_DEVICES": "abc"}
+"""A platform without a device, and values that JAX does not take."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("variable", BROKEN)
+def test_what_jax_does_not_take_is_a_sentence(variable: str, tmp_path: Path) -> None:
+    table = saved(tmp_path / "t.npz")
+    words = ["--dataset", str(table), "--output", str(tmp_path / "run"), *DENSE, "--engine", "xla"]
+    done = run(words, **{variable: BROKEN[variable]})
+    last = done.stderr.decode().splitlines()[-1]
+    assert done.returncode == 2
+    assert last.startswith("error: JAX ")
+    assert variable.lower() in last.lower()
+    assert b"Traceback" not in done.stderr
+    assert not list(tmp_path.glob("run*"))
+
+
+@pytest.mark.slow
+def test_a_notebook_s_way_to_draw_need_not_be_installed(tmp_path: Path) -> None:
+    table = saved(tmp_path / "t.npz")
+    words = ["--dataset", str(table), "--output", str(tmp_path / "run"), *DENSE]
+    done = run(words, MPLBACKEND="module://nobody.has.this")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "run" / "report.html").exists()
+
+
 LOCALES = {
     "ASCII": {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"},
     "POSIX": {"LC_ALL": "POSIX"},

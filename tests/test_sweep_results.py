@@ -88,6 +88,7 @@ DAMAGED = [
     b"\xff",
     (b'"test_accuracy": 0.8', b'"test_accuracy": Infinity'),
     (b'"test_accuracy": 0.8', b'"test_accuracy": NaN'),
+    (b'"test_accuracy": 0.8', b'"test_accuracy": 2.0'),
     (b'"test_accuracy": 0.8', b'"test_accuracy": "0.8"'),
     (b'"active_units": 4', b'"active_units": %d' % 10**30),
 ]

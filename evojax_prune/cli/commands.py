@@ -17,7 +17,7 @@ from evojax_prune.cli.flags import parsed_words
 from evojax_prune.cli.plugins import load_plugins
 from evojax_prune.cli.streams import as_written_to_a_file
 from evojax_prune.cli.sweep import sweep
-from evojax_prune.core.errors import UserError, shortened
+from evojax_prune.core.errors import UserError, one_line, shortened
 from evojax_prune.core.files import checked_path
 from evojax_prune.core.options import suggestion
 
@@ -89,10 +89,12 @@ def predict(words: Sequence[str]) -> int:
     from evojax_prune.core.files import save_file
     from evojax_prune.deploy.classifier import load
     from evojax_prune.deploy.files import check_output, check_replaced, own_files
-    from evojax_prune.deploy.predict import is_table, listed, prediction_table
+    from evojax_prune.deploy.predict import has_features, is_table, listed, prediction_table
 
     asked = _checked(parsed_words(Predict, words, "predict"))
     files = listed(asked.inputs)
+    if asked.backbone_weights is not None and all(map(has_features, files)):
+        raise UserError("--backbone-weights does nothing for features files: drop it")
     if asked.output is not None:
         check_output(asked.output, [*files, *own_files(asked.run)])
         check_replaced(asked.output, is_table)
@@ -154,7 +156,7 @@ def _checked(asked: T) -> T:
 
 def _summary(counts: Counter[str]) -> str:
     """One line: how many of which class."""
-    named = [f"{n} {name}" for name, n in counts.most_common() if name]
+    named = [f"{n} {one_line(name)}" for name, n in counts.most_common() if name]
     shown = ", ".join(named[:5]) + (f", {len(named) - 5} other classes" if len(named) > 5 else "")
     said = f"{counts.total() - counts['']} predicted" + (f": {shown}" if shown else "")
     return said + (f"; {counts['']} could not be read" if counts[""] else "")

@@ -7,10 +7,12 @@ imported when there is something for them to do, so that ``--help`` and refusals
 from __future__ import annotations
 
 import logging
+import os
 import re
 import shlex
 import sys
 import time
+import traceback
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -40,6 +42,8 @@ TABLE_WIDTH = 120
 _MEMORY = "the memory that this process may use is too small, so raise the limit (ulimit -v)"
 OF_THE_MACHINE = {
     "Unable to initialize backend": "JAX does not start",
+    "for environment 'JAX_": "JAX does not start",
+    "for JAX flag": "JAX does not start",
     "Disallowed": "JAX may not move data to its devices, so unset JAX_TRANSFER_GUARD",
     "MemoryError": _MEMORY,
     "bad_alloc": _MEMORY,
@@ -62,6 +66,8 @@ def main(args: Sequence[str] | None = None) -> int:
         logging.getLogger("matplotlib").setLevel(logging.ERROR)  # says where its cache is
     try:
         with stoppable(), plugin_errors():
+            if _gone():
+                raise UserError("the current folder is gone: change to one that exists")
             if "" in words or "--" in words:
                 raise UserError("an argument is empty, or a lone --: give a value, or drop it")
             if words and not words[0].startswith("-"):
@@ -85,18 +91,40 @@ def main(args: Sequence[str] | None = None) -> int:
         what = f"{error.filename}: {error.strerror}"
         print(f"error: cannot use {one_line(what)}", file=sys.stderr)
         return 2
-    except (RuntimeError, MemoryError, ImportError) as error:
-        told = [sentence for part, sentence in OF_THE_MACHINE.items() if part in described(error)]
-        if not told:
+    except (RuntimeError, MemoryError, ImportError, ValueError, AssertionError) as error:
+        told = _of_the_machine(error)
+        if told is None:
             raise
         show_traceback(error)
-        print(f"error: {told[0]}: {said_of(error)}", file=sys.stderr)
+        print(f"error: {told}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as stopped:
         advice = getattr(stopped, "advice", AGAIN)
         print(f"stopped by {str(stopped) or 'SIGINT'}; {advice}", file=sys.stderr)
         return exit_status(stopped)
     return 0
+
+
+def _gone() -> bool:
+    """Whether the current folder has been removed, so that no relative path leads anywhere."""
+    try:
+        return not os.getcwd()
+    except FileNotFoundError:
+        return True
+
+
+def _of_the_machine(error: Exception) -> str | None:
+    """The sentence on an exception that comes from where the program runs; None for others."""
+    if isinstance(error, AssertionError):  # says nothing but by its line
+        line = traceback.extract_tb(error.__traceback__)[-1].line or ""
+        if "_default_backend" not in line:
+            return None
+        asked = one_line(os.environ.get("JAX_PLATFORMS", ""))
+        return f"JAX has no device of JAX_PLATFORMS={asked}: unset it, or install JAX for it"
+    said = described(error)
+    told = (sentence for part, sentence in OF_THE_MACHINE.items() if part in said)
+    sentence = next(told, None)
+    return None if sentence is None else f"{sentence}: {said_of(error)}"
 
 
 def run(config: RunConfig) -> Pruned:

@@ -147,6 +147,8 @@ def program() -> NoReturn:
         from evojax_prune.core.errors import UserError
 
         guard()
+        # No window is opened; what a notebook asks for may not be installed here.
+        os.environ["MPLBACKEND"] = "agg"
         try:
             status = main()
         except SystemExit as help_was_shown:

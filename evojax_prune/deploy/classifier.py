@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from evojax_prune.core.compact_head import CompactHead
-from evojax_prune.core.errors import UserError, said_of
+from evojax_prune.core.errors import UserError
 from evojax_prune.core.files import checked_path
 from evojax_prune.core.head_card import BackboneCard, HeadCard
-from evojax_prune.data.sources.arrays import refuse_masked
+from evojax_prune.data.sources.arrays import holds_numbers, numbers_of
 from evojax_prune.deploy.files import open_run
 
 if TYPE_CHECKING:
@@ -96,7 +96,6 @@ class Classifier:
         """
         images = _images(inputs)
         if images is None:
-            refuse_masked(inputs, "inputs")
             return self._of_features(_array(inputs))
         rows = [prediction.probabilities for prediction in self.classify(images)]
         return np.stack(rows) if rows else np.empty((0, len(self.classes_)), np.float32)
@@ -169,7 +168,8 @@ class Classifier:
         if self.card.backbone is None:
             raise UserError(
                 f"this head was made from given features ({self.card.data.name}), so its backbone "
-                "for images is not known: give features"
+                "for images is not known: give features, as an array in Python, or as x in an .npz "
+                "file on the command line"
             )
         return self.card.backbone
 
@@ -201,7 +201,7 @@ class Classifier:
         """Probabilities ``float32 [n, C]`` of raw features."""
         from evojax_prune.analysis.metrics import mean_probabilities
 
-        if x.ndim != 2 or x.dtype.kind not in "fiub":
+        if x.ndim != 2 or not holds_numbers(x):
             raise UserError(f"inputs are {x.dtype} {list(x.shape)}, {_EXPECTED}")
         if x.shape[1] != self.card.features:
             source = self.card.backbone.name if self.card.backbone else self.card.data.name
@@ -268,10 +268,7 @@ _EXPECTED = (
 
 def _array(values: Any) -> np.ndarray:
     """An array of NumPy's, JAX's or pandas', or of lists of numbers."""
-    try:
-        return values if isinstance(values, np.ndarray) else np.asarray(values)
-    except (ValueError, OverflowError) as error:  # rows of unlike length, huge numbers
-        raise UserError(f"inputs are not an array ({said_of(error)}), {_EXPECTED}") from None
+    return numbers_of(values, "inputs", _EXPECTED)
 
 
 def _check_weights(mine: BackboneCard, other: str, what: str) -> None:

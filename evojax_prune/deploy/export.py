@@ -48,6 +48,11 @@ def export(
     """
     if format not in FORMATS:
         raise UserError(f"unknown format {format!r}, expected one of {', '.join(FORMATS)}")
+    if backbone_weights is not None and not with_backbone:
+        raise UserError(
+            "--backbone-weights does nothing without --with-backbone: add it, or drop "
+            "--backbone-weights"
+        )
     name, convert = FORMATS[format]
     classifier = load(run, backbone_weights=backbone_weights)
     folder = Path(run).expanduser()
@@ -79,6 +84,11 @@ def program_of(classifier: Classifier, *, with_backbone: bool = False) -> Export
     Raises:
         UserError: the run has no backbone, or it cannot be loaded or exported.
     """
+    if with_backbone and classifier.card.backbone is None:
+        raise UserError(
+            f"this head was made from given features ({classifier.card.data.name}), so there is no "
+            "backbone to export with it: leave --with-backbone out"
+        )
     if with_backbone:
         return whole_program(classifier.heads, classifier.backbone)
     return head_program(classifier.heads, classifier.card.features)

@@ -41,7 +41,7 @@ def prediction_table(
     """
     names = classifier.card.classes
     # Whatever can be refused is, before the first row.
-    features = {file: _probabilities(classifier, file) for file in files if _has_features(file)}
+    features = {file: _probabilities(classifier, file) for file in files if has_features(file)}
     if len(features) < len(set(files)):
         _ = classifier.backbone
     yield (*COLUMNS, *names)
@@ -96,7 +96,8 @@ def _below(folder: Path) -> Iterator[Path]:
                 yield Path(where) / name
 
 
-def _has_features(file: Path) -> bool:
+def has_features(file: Path) -> bool:
+    """Whether a file is one of features, not an image."""
     return file.suffix.lower() == ".npz"
 
 
@@ -104,8 +105,8 @@ def _predictions(
     classifier: Classifier, files: Sequence[Path], features: dict[Path, np.ndarray]
 ) -> Iterator[tuple[str, Prediction]]:
     """What each row is called and its prediction, in the order of the files."""
-    for has_features, group in itertools.groupby(files, _has_features):
-        if has_features:
+    for of_features, group in itertools.groupby(files, has_features):
+        if of_features:
             for file in group:
                 yield from ((f"{file}#{i}", Prediction(p)) for i, p in enumerate(features[file]))
         else:

@@ -9,6 +9,7 @@ from rich import box
 from rich.table import Table
 
 from evojax_prune.analysis.paired import Noninferiority
+from evojax_prune.core.errors import one_line
 from evojax_prune.core.mode import ModeName
 
 if TYPE_CHECKING:
@@ -35,8 +36,9 @@ def table(result: Result) -> Table:
     config, data = result.config, result.dataset
     counted = f"active {counted_as(config['mode'])}"
     mark = f", {SELECTED_ON_TEST}" if result.selected_on_test else ""
+    name = one_line(data.name)
     lines = Table(
-        title=f"{data.name}, mode {config['mode']}, {config['grain']}: {rows_of(data)}{mark}",
+        title=f"{name}, mode {config['mode']}, {config['grain']}: {rows_of(data)}{mark}",
         title_justify="left",
         box=box.SIMPLE_HEAD,
     )

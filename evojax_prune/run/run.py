@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -170,7 +171,7 @@ def prune(
     """
     if observer is not None and not isinstance(observer, Observer):
         raise UserError(f"observer is a {type(observer).__name__}, expected an Observer or None")
-    if labels is None and isinstance(data, str | Mapping):
+    if labels is None and isinstance(data, str | os.PathLike | Mapping):
         raise UserError(
             f"prune is given {shortened(repr(data))}, expected features and labels, or "
             "evojax_prune.RunConfig(dataset=...), which names a data set"

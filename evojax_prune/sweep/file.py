@@ -105,6 +105,8 @@ def load_sweep(path: Path) -> SweepFile:
         UserError: the file cannot be read, or is not a YAML mapping.
     """
     given = read_mapping(path, "SWEEP.yaml", "sweep file")
+    if not given:
+        raise UserError(f"the sweep file {path} is empty: put settings that vary below grid")
     unknown = [key for key in given if key not in SweepFile.model_fields]
     found = [_unknown_key(key) for key in unknown]
     try:

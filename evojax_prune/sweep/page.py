@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evojax_prune.analysis import PairedTest
+from evojax_prune.core.errors import one_line
 from evojax_prune.core.files import save_file, write_file
 from evojax_prune.report.figures import in_legend, literal, new_figure, save
 from evojax_prune.sweep.file import shown
@@ -134,7 +135,7 @@ def console_table(plan: Plan, groups: Sequence[RunGroup]) -> Table:
 
     header, lines = group_lines(plan, groups)
     table = Table(
-        title=f"{plan.title}: test accuracy by {', '.join(plan.by)}",
+        title=f"{one_line(plan.title)}: test accuracy by {', '.join(plan.by)}",
         title_justify="left",
         box=box.SIMPLE_HEAD,
     )
@@ -142,7 +143,7 @@ def console_table(plan: Plan, groups: Sequence[RunGroup]) -> Table:
     for i in kept:
         table.add_column(header[i], justify="left" if i < len(plan.by) else "right", no_wrap=True)
     for line in lines:
-        table.add_row(*(line[i] for i in kept))
+        table.add_row(*(one_line(line[i]) for i in kept))
     return table
 
 

@@ -82,7 +82,8 @@ def read_result(folder: Path) -> dict[str, Any]:
         why = said_of(error)
         if isinstance(error, ValidationError):
             first = error.errors()[0]
-            why = shortened(": ".join([".".join(map(str, first["loc"])), first["msg"]]))
+            where = ".".join(map(str, first["loc"]))
+            why = shortened(": ".join(part for part in (where, first["msg"]) if part))
         raise UserError(
             f"{folder / MARK} is not the result of a run ({why}): remove {folder}, and the same "
             "command does this run again"
@@ -92,11 +93,16 @@ def read_result(folder: Path) -> dict[str, Any]:
 
 def _check_numbers(result: Mapping[str, Any]) -> None:
     """Refuse what no run has found and no table can hold."""
-    numbers = [value for value in _figures(result).values() if isinstance(value, int | float)]
-    for head in result["finalists"]:
-        numbers += [head["active_units"], head["test_accuracy"]]
-    if any(abs(number) > 2**53 for number in numbers) or not result["best"]["test_accuracy"] >= 0:
+    figures = {k: v for k, v in _figures(result).items() if isinstance(v, int | float)}
+    numbers = [*figures.values(), *(head["active_units"] for head in result["finalists"])]
+    shares = [value for name, value in figures.items() if name.endswith(_SHARES)]
+    shares += [head["test_accuracy"] for head in result["finalists"]]
+    if any(abs(n) > 2**53 for n in numbers) or not all(0 <= share <= 1 for share in shares):
         raise ValueError("it has impossible numbers")
+
+
+_SHARES = ("test_accuracy", "active_fraction", "parameter_fraction", "p_value")
+"""Ends of the names of figures that lie between 0 and 1."""
 
 
 def _figures(result: Mapping[str, Any]) -> Row:

@@ -117,17 +117,10 @@ def _check_pairs(arrays: Mapping[str, Any], called: Callable[[str], str]) -> Non
 
 def _features(given: Any, name: str) -> np.ndarray:
     """Features as finite ``float32 [n, F]``."""
-    refuse_masked(given, name)
-    try:
-        values = np.asarray(given)
-        if values.dtype == object and all(isinstance(v, numbers.Real) for v in values.flat):
-            values = values.astype(np.float64)
-    except (ValueError, OverflowError) as error:  # rows of unlike length, huge numbers
-        raise UserError(f"{name} is not a table of numbers: {said_of(error)}") from error
+    values = numbers_of(given, name, "expected numbers [rows, features]")
     if values.ndim != 2 or 0 in values.shape:
         raise UserError(f"{name} has shape {list(values.shape)}, expected [rows, features]")
-    # By the second question, float16's relatives outside of NumPy are numbers, too.
-    if values.dtype.kind not in "fiub" and not np.can_cast(values.dtype, np.float64):
+    if not holds_numbers(values):
         raise UserError(f"{name} has type {values.dtype}, expected numbers such as float32")
     with np.errstate(over="ignore"):  # what overflows float32 is infinite, and refused below
         x = np.ascontiguousarray(values, np.float32)
@@ -138,6 +131,47 @@ def _features(given: Any, name: str) -> np.ndarray:
             f" {bad[0]}: remove them or compute them again"
         )
     return x
+
+
+def array_of(given: Any, name: str, expected: str, dtype: Any = None) -> np.ndarray:
+    """What a user gave as an array.
+
+    Args:
+        given: an array of NumPy, JAX, PyTorch or pandas, or lists.
+        name: what the user calls it.
+        expected: the end of the sentences that refuse it.
+        dtype: of the array; by what it holds if None.
+
+    Raises:
+        UserError: it is no array, or some of its values are masked.
+    """
+    refuse_masked(given, name)
+    try:
+        values = np.asarray(given, dtype)
+    # Rows of unlike length, huge numbers; tensors on a device, with gradients or deleted.
+    except (ValueError, OverflowError, TypeError, RuntimeError) as error:
+        raise UserError(f"{name} cannot be made an array ({said_of(error)}), {expected}") from error
+    if values.dtype == object and values.ndim == 0:
+        way = f": give {name}.toarray()" if hasattr(given, "toarray") else ""
+        raise UserError(f"{name} of type {type(given).__name__} cannot be used, {expected}{way}")
+    return values
+
+
+def numbers_of(given: Any, name: str, expected: str) -> np.ndarray:
+    """The same; an array of Python's numbers becomes float64.
+
+    Raises:
+        UserError: as by :func:`array_of`, or a number is too large.
+    """
+    values = array_of(given, name, expected)
+    if values.dtype == object and all(isinstance(value, numbers.Real) for value in values.flat):
+        return array_of(values, name, expected, np.float64)
+    return values
+
+
+def holds_numbers(values: np.ndarray) -> bool:
+    """Whether an array is of numbers or bools; relatives of float16 outside of NumPy are, too."""
+    return values.dtype.kind in "fiub" or np.can_cast(values.dtype, np.float64)
 
 
 def refuse_masked(given: Any, name: str) -> None:
@@ -152,9 +186,9 @@ def refuse_masked(given: Any, name: str) -> None:
 
 def _per_row(given: Any, what: str, name: str, beside: str, rows: int) -> np.ndarray:
     """Labels or groups ``[rows]``, of integers, bools or strings."""
-    refuse_masked(given, name)
     # A list of both numbers and strings would silently become one of strings.
-    values = np.asarray(given, object if isinstance(given, list | tuple) else None)
+    boxed = object if isinstance(given, list | tuple) else None
+    values = array_of(given, name, f"expected one {what} per row", boxed)
     if values.shape != (rows,):
         raise UserError(
             f"{name} has shape {list(values.shape)}, expected [{rows}]: one {what} per row of"
@@ -162,14 +196,20 @@ def _per_row(given: Any, what: str, name: str, beside: str, rows: int) -> np.nda
         )
     if values.dtype.kind in "OT":  # T: NumPy's strings of any length
         values = _unboxed(values, what, name)
-    if values.dtype.kind == "S":
-        try:
-            values = np.char.decode(values, "utf-8")
-        except UnicodeDecodeError as error:
-            raise UserError(f"{name} holds bytes that are not UTF-8: write strings") from error
+    values = _decoded(values, name)
     if values.dtype.kind not in "iubU":
         raise UserError(f"{name} has type {values.dtype}, expected integers, bools or strings")
     return values
+
+
+def _decoded(values: np.ndarray, name: str) -> np.ndarray:
+    """Bytes as the text that they are."""
+    if values.dtype.kind != "S":
+        return values
+    try:
+        return np.char.decode(values, "utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{name} holds bytes that are not UTF-8: write strings") from error
 
 
 def _unboxed(values: np.ndarray, what: str, name: str) -> np.ndarray:
@@ -181,7 +221,15 @@ def _unboxed(values: np.ndarray, what: str, name: str) -> np.ndarray:
                 f"{name} holds {values[row]!r} in row {row}, expected every {what} to be an"
                 f" integer, or every {what} to be a string"
             )
-    return np.array(values.tolist())
+    if kinds[0] == "string" and (ended := [v for v in values if v.endswith("\0")]):
+        raise UserError(f"{name} holds {ended[0]!r}: a {what} cannot end with a NUL, leave it out")
+    plain = np.array(values.tolist())
+    if kinds[0] == "integer" and plain.dtype.kind not in "iu":
+        raise UserError(f"{name} holds {_TOO_WIDE}")
+    return plain
+
+
+_TOO_WIDE = "integers that do not fit into 64 bits together: write them as strings"
 
 
 def _kind(value: Any) -> str | None:
@@ -202,6 +250,7 @@ def _classes(
             f"{called('y_test')} holds {kinds['test']} and {called('y_train')} {kinds['train']}, "
             "expected labels of one type"
         )
+    y = _of_one_width(y, called)
     found = np.unique(y["train"])
     if len(found) < 2:
         raise UserError(f"{called('y_train')} holds the one label {found[0]}, expected two or more")
@@ -210,7 +259,7 @@ def _classes(
             raise UserError(
                 f"label {strange[0]} of {called(f'y_{split}')} is not in {called('y_train')}"
             )
-    order = found if given is None else _named(np.asarray(given), found, called)
+    order = found if given is None else _class_order(given, found, called)
     names = tuple(str(name) for name in order)
     check_class_names(names, called("y_train") if given is None else called("classes"))
     place = np.argsort(order, kind="stable") if found.dtype.kind == "U" else np.arange(len(found))
@@ -219,21 +268,34 @@ def _classes(
     }
 
 
+def _of_one_width(y: dict[str, np.ndarray], called: Callable[[str], str]) -> dict[str, np.ndarray]:
+    """Integers of all splits as one type: NumPy compares int64 with uint64 by rounding both."""
+    if len({labels.dtype for labels in y.values()}) == 1 or y["train"].dtype.kind not in "iu":
+        return y
+    whole = [int(bound) for labels in y.values() for bound in (labels.min(), labels.max())]
+    for dtype in (np.int64, np.uint64):
+        if np.iinfo(dtype).min <= min(whole) and max(whole) <= np.iinfo(dtype).max:
+            return {split: labels.astype(dtype) for split, labels in y.items()}
+    raise UserError(f"{called('y_train')} and {called('y_test')} hold {_TOO_WIDE}")
+
+
 _WORDS = {"i": "integers", "u": "integers", "b": "bools", "U": "strings"}
 
 
-def _named(names: np.ndarray, found: np.ndarray, called: Callable[[str], str]) -> np.ndarray:
+def _class_order(given: Any, found: np.ndarray, called: Callable[[str], str]) -> np.ndarray:
     """Class names as given, once they are seen to suit the labels."""
-    texts = names.ndim == 1 and all(isinstance(name, str) for name in names)
+    name = called("classes")
+    names = _decoded(array_of(given, name, "expected one name per class"), name)
+    texts = names.ndim == 1 and all(isinstance(one, str) for one in names)
     if found.dtype.kind == "U":
         if not texts or sorted(names) != found.tolist():
             raise UserError(
-                f"{called('classes')} must hold each of the {len(found)} labels of"
+                f"{name} must hold each of the {len(found)} labels of"
                 f" {called('y_train')} once, in any order"
             )
     elif not texts or not np.array_equal(found, np.arange(len(names))):
         raise UserError(
-            f"{called('classes')} must name the labels 0 to {found.max()} of {called('y_train')},"
+            f"{name} must name the labels 0 to {found.max()} of {called('y_train')},"
             f" one string each, got {names.dtype} {list(names.shape)} for {len(found)} labels in"
             " use"
         )
