@@ -236,7 +236,9 @@ WORDS: dict[str, str] = {
     T + "--choice knee --objectives accuracy": "--choice does nothing without several",
     T + "--strategy PGPE": "PGPE searches for one objective, and there are 2: choose one",
     # commands
-    "predict": "Required options",
+    "predict": "error: RUN missing: see python -m evojax_prune predict --help",
+    "export": "error: RUN and --format missing: see",
+    "sweep --file {here}/s.yaml": "there is no flag --file: give its value alone",
     "predict {here}/nowhere {here}/t.npz": "there is no folder {here}/nowhere",
     "predict {here} {here}/t.npz": "{here} has no head.safetensors",
     "predict {here}/t.npz {here}/t.npz": "t.npz is not a head that evojax_prune wrote",

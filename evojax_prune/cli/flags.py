@@ -172,9 +172,16 @@ def _tyro(
                 f"{missing[1]} has no value; one that starts with - is written {missing[1]}=-..., "
                 "and a path ./-..."
             ) from None
+        if absent := _REQUIRED.search(words):
+            names = [part.split()[0] for part in absent[1].split("(required)") if part.strip()]
+            raise UserError(f"{' and '.join(names)} missing: see {prog} --help") from None
+        if bare := _POSITIONAL.search(words):
+            raise UserError(f"there is no flag --{bare[1]}: give its value alone") from None
         raise UserError(words) from None
 
 
+_REQUIRED = re.compile(r"Required options .*?: (.*) For full helptext")
+_POSITIONAL = re.compile(r"Missing value for argument '(\w[\w-]*)'")
 _OF_NOTHING = re.compile(r"Missing value for argument '(--[\w.-]+)'")
 _NUMBERS = {"INT": "a whole number", "FLOAT": "a number"}
 _OF_NUMBERS = re.compile(r"Error parsing (--[\w-]+): .*?(INT|FLOAT) could .*? from \['(.*?)'\]")
