@@ -147,7 +147,7 @@ WORDS: dict[str, str] = {
     "--population 99999999999999999999": "population is 99999999999999999999, expected at most",
     "--hidden 100000000000": "hidden is 100000000000, expected at most 65536",
     T + "--hidden" + 100 * " 65536": "parameters, whose training takes 5,103 GB, more than half",
-    T + "--hidden" + 101 * " 2": "hidden is ('2', '2', '2'",
+    T + "--hidden" + 101 * " 2": "hidden is 2 2 2 2",
     T + "--hidden 0": "hidden is 0, expected at least 1",
     "--image-size 1000000": "image_size is 1000000, expected at most 4096",
     "--image-size 1": "image_size is 1, expected at least 8",
@@ -249,6 +249,7 @@ WORDS: dict[str, str] = {
     "sweep {here}/s.yaml --by": "--by is given without a value: give one, or drop it",
     "sweep {here}/s.yaml --workers nan": "--workers is nan, expected a whole number",
     "sweep {here}/s.yaml --gpus x": "--gpus is x, expected a number",
+    "sweep {here}/s.yaml --gpus 0": "--gpus does nothing without --executor ray or slurm",
     "export {here} --format nope": "unknown format 'nope', expected one of onnx",
 }
 

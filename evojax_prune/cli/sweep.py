@@ -166,7 +166,7 @@ def _checked(asked: Sweep) -> Sweep:
         "slurm": ("slurm",),
     }
     for name, executors in readers.items():
-        if getattr(asked, name) and asked.executor not in executors:
+        if getattr(asked, name) not in (None, ()) and asked.executor not in executors:
             needed = " or ".join(executors)
             raise UserError(f"--{name} does nothing without --executor {needed}: drop it")
     return asked

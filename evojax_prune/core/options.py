@@ -196,13 +196,19 @@ def _place(loc: tuple[int | str, ...]) -> str:
     return shortened(".".join(str(part) for part in loc if not isinstance(part, int)))
 
 
+def _shown(value: Any) -> str:
+    """A value in one line; text, and the words of a command line, as they were given."""
+    if isinstance(value, tuple) and all(isinstance(word, str) for word in value):
+        value = " ".join(value) or value
+    return value if isinstance(value, str) and value.strip() else " ".join(repr(value).split())
+
+
 def _sentence(error: dict[str, Any], known: Collection[str]) -> str:
     """One line for one pydantic error: which option, its value, what was expected."""
     if error["type"] == "value_error":
         return str(error["ctx"]["error"])
     name = _place(error["loc"])
-    value = error["input"]
-    shown = shortened(value if isinstance(value, str) and value.strip() else repr(value))
+    shown = shortened(_shown(error["input"]))
     expected = _EXPECTED.get(error["type"])
     if error["type"] == "extra_forbidden":
         return f"unknown setting {name}{suggestion(name, known)}"
