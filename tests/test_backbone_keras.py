@@ -142,6 +142,7 @@ def test_the_list_is_that_of_keras(keras: Any) -> None:
         assert known.function in vars(module) or known.module == "mobilenet_v3"
 
 
+@pytest.mark.slow
 def test_keras_is_set_to_jax_before_it_is_imported() -> None:
     code = (
         "from evojax_prune.features.backbones import keras_networks;"

@@ -150,6 +150,7 @@ def _write_many(folder: Path, times: int) -> None:
         cache.write(folder, KEY, entry(2000))
 
 
+@pytest.mark.slow
 def test_two_processes_at_once(cache_dir: Path, caplog: pytest.LogCaptureFixture) -> None:
     cache.write(cache_dir, KEY, entry(2000))
     spawn = multiprocessing.get_context("spawn")

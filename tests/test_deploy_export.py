@@ -127,6 +127,7 @@ def test_onnx_without_jax(tmp_path: Path, quick: None, capsys: pytest.CaptureFix
     assert "onnxruntime.InferenceSession" in (folder / "model.onnx.md").read_text()
 
 
+@pytest.mark.slow
 def test_stablehlo_without_this_package(tmp_path: Path, quick: None) -> None:
     folder = deploy_cases.write_run(tmp_path / "run", 20, "l2", read=7)
     model = tmp_path / "elsewhere.zip"

@@ -377,6 +377,7 @@ def test_cards_of_another_kind(tmp_path: Path) -> None:
             evojax_prune.load(file)
 
 
+@pytest.mark.slow
 def test_features_need_no_jax(tmp_path: Path) -> None:
     folder = deploy_cases.write_run(tmp_path / "run", 6, "l2")
     code = (

@@ -74,5 +74,6 @@ def test_a_second_process_reads_the_programs_of_the_first(tmp_path: Path) -> Non
     assert second["loss"] == first["loss"]
 
 
+@pytest.mark.slow
 def test_the_engine_and_its_benchmarks_can_be_carried_anywhere() -> None:
     assert run(IMPORT).split() == []

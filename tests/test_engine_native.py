@@ -340,7 +340,7 @@ def test_divergence_is_nan_and_never_an_improvement(dual):
     assert np.isnan(layers[-1][0]).all()  # the first epoch's weights are kept whatever its loss
 
 
-@pytest.mark.parametrize("dual", [False, True])
+@pytest.mark.parametrize("dual", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_momentum_is_renormalised_in_time(dual):
     problem = make_problem((20, 16, 3), rows=64, epochs=600)
     protocol = Protocol(epochs=600, batch_size=2, learning_rate=1e-4, momentum=0.5, patience=0)

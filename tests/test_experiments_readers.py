@@ -76,6 +76,7 @@ def cells(text: str, *starts: str) -> list[str]:
     return [cell.strip() for cell in line.strip("| ").split("|")]
 
 
+@pytest.mark.slow
 def test_a_sweep_is_read_as_it_was_run(sweep: Sweep) -> None:
     assert sweep.columns == ("case",)
     assert [run.settings["seed"] for run in sweep.runs] == [0, 0, 0, 1, 1, 1]
@@ -91,6 +92,7 @@ def test_a_sweep_is_read_as_it_was_run(sweep: Sweep) -> None:
         np.testing.assert_array_equal(alone.genome, run.genome)
 
 
+@pytest.mark.slow
 def test_the_table_of_the_paper(folder: Path, sweep: Sweep, capsys: pytest.CaptureFixture) -> None:
     assert paper.main([str(folder)]) == 0
     shown = capsys.readouterr().out
@@ -135,6 +137,7 @@ def test_of_several_heads_the_best_on_selection_stands_in_a_column() -> None:
     assert paper.picked(rows, "Weight") is None
 
 
+@pytest.mark.slow
 def test_the_papers_figures_stand_beside_ours(sweep: Sweep) -> None:
     run = sweep.runs[0]
     settings = dict(run.settings) | {"dataset": "data/painting"}
@@ -156,6 +159,7 @@ def test_the_papers_figures_stand_beside_ours(sweep: Sweep) -> None:
     assert beside(backbone="vgg19", mode="both") == []
 
 
+@pytest.mark.slow
 def test_best_fitness_never_falls(folder: Path, sweep: Sweep) -> None:
     assert convergence.main([str(folder)]) == 0
     rows = written(folder, "convergence")
@@ -169,6 +173,7 @@ def test_best_fitness_never_falls(folder: Path, sweep: Sweep) -> None:
     assert names == {f"convergence-{case}.png" for case in ("whole-set", "one-epoch", "without-1")}
 
 
+@pytest.mark.slow
 def test_the_smaller_of_equal_genomes_leads_and_nan_never_does(
     sweep: Sweep, tmp_path: Path
 ) -> None:
@@ -180,6 +185,7 @@ def test_the_smaller_of_equal_genomes_leads_and_nan_never_does(
     np.testing.assert_array_equal(active, [0.1, 0.6, 0.4, 0.4, 0.9])
 
 
+@pytest.mark.slow
 def test_cka_of_the_best_head_is_computed_once(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -199,6 +205,7 @@ def test_cka_of_the_best_head_is_computed_once(
     assert written(folder, "cka") == rows
 
 
+@pytest.mark.slow
 def test_heads_are_tested_run_by_run(folder: Path, sweep: Sweep) -> None:
     assert statistics.main([str(folder)]) == 0
     tests = {row["other"]: row for row in written(folder, "statistics-runs")}
@@ -215,6 +222,7 @@ def test_heads_are_tested_run_by_run(folder: Path, sweep: Sweep) -> None:
     np.testing.assert_allclose(first - second, [whole.mean(), other.mean()])
 
 
+@pytest.mark.slow
 def test_levels_are_tested_and_sweeps_pooled(folder: Path, sweep: Sweep, tmp_path: Path) -> None:
     other = tmp_path / "other"
     shutil.copytree(folder, other)
@@ -234,6 +242,7 @@ def test_levels_are_tested_and_sweeps_pooled(folder: Path, sweep: Sweep, tmp_pat
     assert float(row["difference"]) == pytest.approx(short - plain)
 
 
+@pytest.mark.slow
 def test_what_cannot_be_read_is_refused(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:

@@ -495,6 +495,7 @@ def browser(tmp_path: Path) -> Iterator[Any]:
     opened.quit()
 
 
+@pytest.mark.slow
 def test_the_page_of_a_run_in_a_browser(run: Path, browser: Any) -> None:
     page = Page(run.read_text(encoding="utf-8"))
     assert page.of("img")

@@ -47,14 +47,14 @@ def blobs(rows: int = 90, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     return rng.normal(size=(rows, 12)) + 4 * np.eye(3, 12)[y], np.array(["c", "a", "b"])[y]
 
 
-@parametrize_with_checks([HeadPruner(**QUICK), FeatureMask(**QUICK)])
+@parametrize_with_checks([HeadPruner(**QUICK)])
 def test_scikit_learns_checks(estimator: Any, check: Callable[[Any], None]) -> None:
     check(estimator)
 
 
 @pytest.mark.slow
-@parametrize_with_checks([HeadPruner(**SEARCH), FeatureMask(**SEARCH)])
-def test_scikit_learns_checks_of_a_search(estimator: Any, check: Callable[[Any], None]) -> None:
+@parametrize_with_checks([FeatureMask(**QUICK), HeadPruner(**SEARCH), FeatureMask(**SEARCH)])
+def test_more_of_scikit_learns_checks(estimator: Any, check: Callable[[Any], None]) -> None:
     check(estimator)
 
 
@@ -169,6 +169,7 @@ def test_a_clone_is_not_fitted_and_finds_the_same(kind: Kind) -> None:
     assert first.result_["config"]["final_protocol"]["batch_size"] == 16
 
 
+@pytest.mark.slow
 def test_a_pickle_predicts_without_jax() -> None:
     x, y = blobs()
     pruner = HeadPruner(**QUICK).fit(x, y)

@@ -200,6 +200,7 @@ def records(file: Path) -> Iterator[bytes]:
         content = content[16 + length :]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("pictures")
 def test_tensorboard(table: Path) -> None:
     pytest.importorskip("tensorboardX", reason="the extra 'tensorboard' is not installed")
