@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from evojax_prune.baselines import (
     RECURSIVE,
@@ -17,6 +18,7 @@ from evojax_prune.baselines import (
 )
 from evojax_prune.core.head import Params
 from evojax_prune.core.ranking import quantiles
+from evojax_prune.data.stream import map_ahead
 from evojax_prune.engine import Fits
 from evojax_prune.methods.observer import Observer
 from evojax_prune.methods.problem import Problem, first_params
@@ -97,8 +99,12 @@ def rank(problem: Problem, heads: Sequence[Params], observer: Observer) -> Ranki
     names = tuple(name for name in QUICK if name in known)
     folds = [dense_head(problem, params, fold) for fold, params in enumerate(heads)]
     scores = []
-    with observer.stage("rankings to start from", len(names), "rankings") as shown:
-        for name in names:
-            scores.append(rank_bits([name], folds)[0])
+    # Each takes one core for most of its time. One limit spans all: the first to end would lift it.
+    with (
+        observer.stage("rankings to start from", len(names), "rankings") as shown,
+        threadpool_limits(1, "blas"),
+    ):
+        for found in map_ahead(lambda name: rank_bits([name], folds)[0], names):
+            scores.append(found)
             shown.advance(1)
     return Rankings(names, np.array(scores))
