@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import threading
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -39,3 +41,19 @@ def test_error_at_its_turn() -> None:
     assert next(results) == 1
     with pytest.raises(ZeroDivisionError):
         next(results)
+
+
+def test_what_still_runs_after_an_error_is_not_waited_for() -> None:
+    """Ctrl-C while rankings are made does not wait until the longest of them is done."""
+    ended = threading.Event()
+
+    def work(item: int) -> None:
+        if item == 0:
+            raise ValueError("the first")
+        ended.wait(60)
+
+    started = time.monotonic()
+    with pytest.raises(ValueError, match="the first"):
+        list(map_ahead(work, range(3), workers=3))
+    assert time.monotonic() - started < 30
+    ended.set()

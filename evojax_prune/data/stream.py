@@ -46,4 +46,5 @@ def map_ahead(
         while pending:
             yield pending.popleft().result()
     finally:
-        pool.shutdown(cancel_futures=True)
+        # All are done, unless something was raised; then what still runs is not waited for.
+        pool.shutdown(wait=False, cancel_futures=True)
