@@ -168,21 +168,21 @@ def _tyro(
         if bad := _OF_NUMBERS.search(words):
             raise UserError(f"{bad[1]} is {bad[3]}, expected {_NUMBERS[bad[2]]}") from None
         if missing := _OF_NOTHING.search(words):
+            name = missing[1]
+            if not name.startswith("--"):
+                raise UserError(f"there is no flag --{name}: give its value alone") from None
             raise UserError(
-                f"{missing[1]} has no value; one that starts with - is written {missing[1]}=-..., "
+                f"{name} has no value; one that starts with - is written {name}=-..., "
                 "and a path ./-..."
             ) from None
         if absent := _REQUIRED.search(words):
             names = [part.split()[0] for part in absent[1].split("(required)") if part.strip()]
             raise UserError(f"{' and '.join(names)} missing: see {prog} --help") from None
-        if bare := _POSITIONAL.search(words):
-            raise UserError(f"there is no flag --{bare[1]}: give its value alone") from None
         raise UserError(words) from None
 
 
 _REQUIRED = re.compile(r"Required options .*?: (.*) For full helptext")
-_POSITIONAL = re.compile(r"Missing value for argument '(\w[\w-]*)'")
-_OF_NOTHING = re.compile(r"Missing value for argument '(--[\w.-]+)'")
+_OF_NOTHING = re.compile(r"Missing value for argument '([\w.-]+)'")
 _NUMBERS = {"INT": "a whole number", "FLOAT": "a number"}
 _OF_NUMBERS = re.compile(r"Error parsing (--[\w-]+): .*?(INT|FLOAT) could .*? from \['(.*?)'\]")
 """How tyro says that a word is not a number."""

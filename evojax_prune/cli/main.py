@@ -66,8 +66,7 @@ def main(args: Sequence[str] | None = None) -> int:
         logging.getLogger("matplotlib").setLevel(logging.ERROR)  # says where its cache is
     try:
         with stoppable(), plugin_errors():
-            if _gone():
-                raise UserError("the current folder is gone: change to one that exists")
+            _check_current_folder()
             if "" in words or "--" in words:
                 raise UserError("an argument is empty, or a lone --: give a value, or drop it")
             if words and not words[0].startswith("-"):
@@ -105,12 +104,12 @@ def main(args: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _gone() -> bool:
-    """Whether the current folder has been removed, so that no relative path leads anywhere."""
+def _check_current_folder() -> None:
+    """Refuse to start in a folder that has been removed: no relative path leads anywhere."""
     try:
-        return not os.getcwd()
+        os.getcwd()
     except FileNotFoundError:
-        return True
+        raise UserError("the current folder is gone: change to one that exists") from None
 
 
 def _of_the_machine(error: Exception) -> str | None:
