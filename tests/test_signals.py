@@ -113,6 +113,14 @@ def images(folder: Path) -> Path:
     return folder
 
 
+@pytest.fixture(autouse=True)
+def hang_up() -> Iterator[None]:
+    """SIGHUP as at a terminal: ``nohup`` starts processes, and theirs, without it."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], list[str]]:
     """Words that name the data: a table, or images where features are extracted."""
