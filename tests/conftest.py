@@ -37,16 +37,19 @@ def known_to_xla(flags: Iterable[str]) -> list[str]:
         return [flag for flag in flags if library.find(flag.encode()) >= 0]
 
 
+PLATFORMS = os.environ.get("EVOJAX_PRUNE_TEST_PLATFORMS", "cpu")
+quick = known_to_xla(QUICK_TO_COMPILE) if PLATFORMS == "cpu" else []
+
 # JAX reads these when it is first imported, so they are set before any test module is.
 os.environ["XLA_FLAGS"] = " ".join(
     [
         "--xla_force_host_platform_device_count=8",
-        *(f"--{flag}={QUICK_TO_COMPILE[flag]}" for flag in known_to_xla(QUICK_TO_COMPILE)),
+        *(f"--{flag}={QUICK_TO_COMPILE[flag]}" for flag in quick),
         os.environ.get("XLA_FLAGS", ""),  # the last one of a flag counts
     ]
 ).strip()
-os.environ["JAX_PLATFORMS"] = os.environ.get("EVOJAX_PRUNE_TEST_PLATFORMS", "cpu")
-if os.environ["JAX_PLATFORMS"] != "cpu":  # the plain references are to be exact there, too
+os.environ["JAX_PLATFORMS"] = PLATFORMS
+if PLATFORMS != "cpu":  # the plain references are to be exact there, too
     os.environ["JAX_DEFAULT_MATMUL_PRECISION"] = "highest"
 os.environ["JAX_NUMPY_DTYPE_PROMOTION"] = "strict"
 os.environ["JAX_NUMPY_RANK_PROMOTION"] = "raise"
