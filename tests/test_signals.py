@@ -114,11 +114,13 @@ def images(folder: Path) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def hang_up() -> Iterator[None]:
-    """SIGHUP as at a terminal: ``nohup`` starts processes, and theirs, without it."""
-    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+def as_at_a_terminal() -> Iterator[None]:
+    """``&`` starts processes, and theirs, without SIGINT, and ``nohup`` without SIGHUP."""
+    usual = {signal.SIGINT: signal.default_int_handler, signal.SIGHUP: signal.SIG_DFL}
+    before = {number: signal.signal(number, handler) for number, handler in usual.items()}
     yield
-    signal.signal(signal.SIGHUP, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture(scope="module")
@@ -246,15 +248,6 @@ def test_a_stop_that_is_lost_in_a_callback_comes_again() -> None:
         run()
 
 
-@pytest.fixture
-def ctrl_c() -> Iterator[None]:
-    """SIGINT as at a terminal: processes in the background are started without it."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-@pytest.mark.usefixtures("ctrl_c")
 def test_a_stop_that_is_taken_for_a_failure_is_still_a_stop() -> None:
     @signals.stoppable()
     def run() -> None:
