@@ -6,7 +6,7 @@ import gc
 import importlib.util
 import mmap
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -82,6 +82,40 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real data at {folder} (EVOJAX_PRUNE_DATA names another place)")
     return folder
+
+
+@pytest.fixture
+def in_time() -> Iterator[None]:
+    """A command that hangs fails; none of those tested so takes a second on an idle machine."""
+    from deadlines import deadline
+
+    with deadline(20):
+        yield
+
+
+@pytest.fixture
+def refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., None]:
+    """Run the command line; see that it says one sentence with these words, and writes nothing."""
+    from hostile_cases import below
+
+    from evojax_prune.cli import main as command
+
+    def run(words: list[str], said: str) -> None:
+        monkeypatch.chdir(tmp_path)
+        before = below(tmp_path)
+        status = command.main(words)
+        out, err = capsys.readouterr()
+        assert (status, out) == (2, "")
+        assert err.startswith("error: ")
+        assert err.count("\n") == 1
+        assert err.rstrip("\n").isprintable()
+        assert len(err) < 2000
+        assert said.format(here=tmp_path) in err
+        assert below(tmp_path) == before
+
+    return run
 
 
 PICTURES = ("convergence.png", "front.png", "report.html")

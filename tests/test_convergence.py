@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from page_cases import make_problem, make_pruned
 from rich.console import Console
-from test_report_page import make_problem, make_pruned
 
 from evojax_prune import prune
 from evojax_prune.core.protocol import Protocol

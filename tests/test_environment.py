@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_bad_inputs import DENSE, saved
+from hostile_cases import DENSE, saved
 from test_signals import images
 
 from evojax_prune.cli import main as command

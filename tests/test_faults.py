@@ -17,8 +17,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hostile_cases import DENSE, SEARCH, saved
 from safetensors import SafetensorError
-from test_bad_inputs import DENSE, SEARCH, saved
 
 from evojax_prune.cli import main as command
 from evojax_prune.cli.streams import Stream, as_written_to_a_file

@@ -4,203 +4,32 @@ from __future__ import annotations
 
 import base64
 import dataclasses
-import html.parser
 import io
-import os
 import re
-import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from page_cases import HOSTILE, make_problem, make_pruned, read
 from PIL import Image
 from rich.console import Console
 
 import evojax_prune
 from evojax_prune.baselines import BaselineRow
-from evojax_prune.cli import main as command
 from evojax_prune.cli.main import TABLE_WIDTH
 from evojax_prune.core.errors import UserError
 from evojax_prune.core.forward import affine, layers_of
 from evojax_prune.core.head import head_spec, init_params
 from evojax_prune.core.mode import MODES, Grain, ModeName
-from evojax_prune.core.objective import Objective
-from evojax_prune.core.outcome import Outcome, judge
-from evojax_prune.core.pruning import Pruning
-from evojax_prune.core.scaling import Scaling
-from evojax_prune.core.splits import FeatureSplits, Given, Rows, Split
-from evojax_prune.engine import EngineReport
-from evojax_prune.features import BACKBONES, register_backbone
-from evojax_prune.methods.found import Effort, Found, Trials
-from evojax_prune.methods.options import TrainingOptions
-from evojax_prune.methods.problem import Problem
+from evojax_prune.core.splits import Given
 from evojax_prune.report import figures, summary, writers
 from evojax_prune.report.page import page_text
-from evojax_prune.report.pruned import Pruned
 from evojax_prune.report.result import BaselineResult
 from evojax_prune.sensitivity import plain_sensitivities, sensitivities
 
 pytestmark = pytest.mark.pictures
-
-SECTIONS = ("heads", "size", "classes", "calibration", "errors", "features", "data", "settings")
-SECTIONS = (*SECTIONS, "reading")
-HOSTILE = ("<script>alert(1)</script>", "a\"b'c & $x^{2$", "猫 \N{BLACK SUN WITH RAYS}")
-VOID = {"meta", "link", "br", "img", "path", "use", "image", "rect"}
-
-
-class Page(html.parser.HTMLParser):
-    """The elements of a page, their text, and whether every one is closed."""
-
-    def __init__(self, text: str):
-        super().__init__()
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.open: list[str] = []
-        self.text: list[str] = []
-        self.feed(text)
-        assert not self.open, self.open
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag not in VOID:
-            assert self.open.pop() == tag, tag
-
-    def handle_data(self, data: str) -> None:
-        self.text.append(data)
-
-    def of(self, tag: str) -> list[dict[str, str | None]]:
-        return [attributes for name, attributes in self.elements if name == tag]
-
-
-def make_problem(
-    mode: ModeName = "features",
-    grain: Grain = "neurons",
-    *,
-    folds: int = 1,
-    classes: Sequence[str] = HOSTILE,
-    given: Given | None = None,
-    on_test: bool = False,
-) -> Problem:
-    """Random features; of test rows the given split may be known."""
-    rng = np.random.default_rng(0)
-    hidden = (9,) if mode == "features" else (9, 7)
-
-    def split(count: int) -> Split:
-        y = (np.arange(count) % len(classes)).astype(np.int32)
-        x = rng.normal(size=(count, 30)).astype(np.float32)
-        rows = None if given is None else Rows(given, np.arange(count)[::-1])
-        return Split(x, y, rows)
-
-    test = split(24)
-    names = tuple(classes)
-    parts = [
-        FeatureSplits(split(36), test if on_test else split(12), test, names, on_test)
-        for _ in range(folds)
-    ]
-    pruning = Pruning(head_spec(mode, 30, len(classes), hidden), MODES[mode], grain)
-    scaling = Scaling.fit("none", parts[0].train.x)
-    return Problem(
-        "<b>data</b>", "1", "a & b", parts, pruning, TrainingOptions(), [scaling] * folds
-    )
-
-
-def make_pruned(
-    problem: Problem, *, objectives: int = 2, search: bool = True, compare: bool = False
-) -> Pruned:
-    """A run of which nothing was trained: random heads, random values."""
-    rng, pruning = np.random.default_rng(1), problem.pruning
-
-    def outcome(genome: np.ndarray) -> Outcome:
-        params = [init_params(pruning.spec, seed) for seed in range(problem.folds)]
-        return judge(params, genome, pruning, problem.splits, loss=0.5, epochs=1)
-
-    count, length = 12, pruning.genome_length
-    genomes = rng.random((count, length)) < 0.4
-    heads = tuple(outcome(genome) for genome in genomes[:4])
-    kinds = (
-        Objective("cross-entropy", "cross-entropy", maximised=False),
-        Objective("size", "active bits", maximised=False, noisy=False),
-    )
-    values = np.column_stack([rng.random(count), genomes.sum(1)])[:, :objectives]
-    values[3] = np.nan
-    trials = Trials(
-        kinds[:objectives],
-        tuple(f"{i:032x}" for i in range(count)),
-        genomes.sum(1),
-        length,
-        values,
-        np.arange(count) // 4 if search else None,
-        {"epochs": np.ones(count), "seconds": np.ones(count)},
-    )
-    report = EngineReport("cpu", {"native": 12}, "it is <fast>", 0, 0.0, 1.0, 12)
-    found = Found(
-        name="evolved",
-        kind="evolved",
-        how="nsga2",
-        dense=outcome(pruning.dense[0]),
-        pruned=heads[0],
-        random=outcome(genomes[5]),
-        masks=3,
-        trials=trials,
-        best=0.1,
-        dense_values=np.full(objectives, 0.5),
-        effort=Effort(1.0, "the budget is used", (report,), 3),
-        packed=np.packbits(genomes, axis=1),
-        finalists=heads,
-        chosen="it is the smallest",
-        ranking=("ANOVA F", heads[1]) if search else None,
-        scores=None if search else tuple(rng.random(n) for n in pruning.parts),
-    )
-    rows = [
-        BaselineRow(f"way {i}", at, 0.3, value, 0.4, 50)
-        for i in range(7)
-        for at, value in (("same", 0.5), ("best", 0.6 if i else np.nan))
-    ]
-    settings = {
-        "mode": pruning.mode.name,
-        "grain": pruning.grain,
-        "dataset": "<img src=x onerror=alert(1)>",
-        "search_protocol": {"epochs": 3},
-        "ood": "other",
-    }
-    return Pruned(problem, found, tuple(rows) if compare else (), settings, 2.0)
-
-
-def read(pruned: Pruned) -> Page:
-    """The page, once it is seen to load and run nothing and to be well-formed."""
-    text = page_text(pruned)
-    text.encode()  # which a file name need not be
-    page = Page(text)
-    for section in SECTIONS:
-        assert [a for a in page.of("section") if a.get("id") == section], section
-    assert not page.of("script")
-    assert not page.of("iframe")
-    for image in page.of("img"):
-        assert (image["src"] or "").startswith("data:image/")
-        assert image["alt"]
-    for tag, attributes in page.elements:
-        assert not any(name.startswith("on") for name in attributes), (tag, attributes)
-        for name in ("href", "src", "xlink:href"):
-            if value := attributes.get(name):
-                assert value.startswith(("#", "data:")), (tag, value)
-    assert not re.findall(r"url\((?!#)", text)
-    assert "@import" not in text
-    ids = [a["id"] for _, a in page.elements if "id" in a]
-    assert len(ids) == len(set(ids))
-    pictures = page.of("svg")
-    assert len(pictures) >= 7
-    for picture in pictures:
-        assert picture["role"] == "img"
-        assert picture["aria-label"]
-    return page
 
 
 @pytest.fixture
@@ -432,104 +261,6 @@ def test_a_page_that_fails_holds_back_nothing_else(
         *writers.ESSENTIAL,
         *writers.WRITERS,
     } - {"report.html"}
-
-
-# --- a real run, in a real browser ---------------------------------------------------------------
-
-
-FLAGS = (
-    *("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--hide-scrollbars"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-)
-
-
-@pytest.fixture
-def backbone() -> Iterator[str]:
-    """A backbone that takes no time."""
-    known = dict(BACKBONES)
-    register_backbone("mean", _means, image_size=16, version="1")
-    yield "mean"
-    BACKBONES.clear()
-    BACKBONES.update(known)
-
-
-def _means(images: np.ndarray) -> np.ndarray:
-    return images.reshape(len(images), 4, 4, 4, 4, 3).mean((2, 4)).reshape(len(images), -1) / 255
-
-
-@pytest.fixture
-def run(tmp_path: Path, backbone: str) -> Path:
-    """A run on image files with hostile names, as the main command makes it."""
-    rng = np.random.default_rng(0)
-    kinds = ("<b>ant", "bee & $wasp$", "猫" * 30)
-    for level, kind in zip((60, 90, 120), kinds, strict=True):
-        (tmp_path / "images" / kind).mkdir(parents=True)
-        for i in range(20):
-            pixels = rng.normal(level, 60, (64, 48, 3)).clip(0, 255).astype(np.uint8)
-            name = f"<img src=x onerror=alert({i})>.png"
-            Image.fromarray(pixels).save(tmp_path / "images" / kind / name)
-    words = ["--dataset", str(tmp_path / "images"), "--output", str(tmp_path / "run")]
-    words += ["--backbone", backbone, "--groups", r"alert\((\d+)\)", "--hidden", "8"]
-    words += ["--protocol", "holdout", "--population", "6", "--evaluations", "18"]
-    words += ["--finalists", "2", "--search-protocol.epochs", "2", "--final-protocol.epochs", "4"]
-    assert command.main(words) == 0
-    return tmp_path / "run" / "report.html"
-
-
-@pytest.fixture
-def browser(tmp_path: Path) -> Iterator[Any]:
-    """Headless Chromium, driven by selenium; the test is skipped where one of them is missing."""
-    selenium = pytest.importorskip("selenium.webdriver")
-    names = ("chromium", "chromium-browser", "google-chrome")
-    binary = next(filter(None, map(shutil.which, names)), None)
-    driver = shutil.which("chromedriver")
-    if binary is None or driver is None:
-        pytest.skip("no Chromium or no chromedriver on the PATH")
-    options = selenium.ChromeOptions()
-    options.binary_location = binary
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path / 'profile'}"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    opened = selenium.Chrome(options=options, service=selenium.ChromeService(driver))
-    yield opened
-    opened.quit()
-
-
-@pytest.mark.slow
-def test_the_page_of_a_run_in_a_browser(run: Path, browser: Any) -> None:
-    page = Page(run.read_text(encoding="utf-8"))
-    assert page.of("img")
-    for scheme, width in (("light", 1280), ("dark", 360)):
-        media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
-        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
-        size = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": False}
-        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-        browser.get(run.as_uri())
-        browser.execute_script("document.querySelectorAll('details').forEach(e => e.open = true)")
-        assert browser.get_log("browser") == []
-        widths = browser.execute_script("return [...document.images].map(i => i.naturalWidth)")
-        assert len(widths) == len(page.of("img"))
-        assert all(widths)
-        wide = browser.execute_script("return document.documentElement.scrollWidth")
-        assert wide <= width, f"{wide} pixels"
-        drawn = browser.execute_script(
-            "return [...document.querySelectorAll('figure > svg')].map("
-            "s => [s.getBoundingClientRect().width, s.querySelectorAll('path').length])"
-        )
-        assert len(drawn) == len(page.of("svg"))
-        assert all(w > 200 and paths > 3 for w, paths in drawn)
-        colour = "return getComputedStyle(document.body).backgroundColor"
-        light = browser.execute_script(colour) == "rgb(255, 255, 255)"
-        assert light == (scheme == "light")
-        _keep(browser, f"report-{scheme}-{width}.png")
-
-
-def _keep(browser: Any, name: str) -> None:
-    """Keep a picture of the whole page where the environment names a folder."""
-    if folder := os.environ.get("EVOJAX_PRUNE_SCREENSHOTS"):
-        shot = browser.execute_cdp_cmd("Page.captureScreenshot", {"captureBeyondViewport": True})
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        (Path(folder) / name).write_bytes(base64.b64decode(shot["data"]))
 
 
 def test_sizes_are_those_of_the_dense_head() -> None:

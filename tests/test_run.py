@@ -2,125 +2,50 @@
 
 from __future__ import annotations
 
-import csv
 import json
-import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import yaml
-from PIL import Image
+from run_cases import (
+    FILES,
+    QUICK,
+    TWO_LAYERS,
+    Run,
+    blobs,
+    environment,
+    evaluations,
+    numbers,
+    pictures,
+    predict,
+    run_on,
+    saved,
+    write_table,
+)
 from safetensors.numpy import load_file
 
 import evojax_prune
 from evojax_prune.cli import flags as cli
 from evojax_prune.cli import main as command
-from evojax_prune.core.errors import UserError
-from evojax_prune.core.outcome import Outcome
-from evojax_prune.engine import Fits
 from evojax_prune.methods import guides
 from evojax_prune.methods import search as searching
 from evojax_prune.methods.evaluator import Evaluator
-from evojax_prune.methods.problem import Problem
 from evojax_prune.report.result import Result
 from evojax_prune.run.data import load_problem
-from evojax_prune.run.run import prune
-from evojax_prune.search import Evaluation
 from evojax_prune.sensitivity import sensitivities
-
-FILES = {
-    "best_mask.npz",
-    "config.yaml",
-    "convergence.png",
-    "evaluations.csv",
-    "front.csv",
-    "front.png",
-    "head.safetensors",
-    "report.html",
-    "result.json",
-}
-TRAINING = (
-    *("--protocol", "holdout"),
-    *("--hidden", "12", "--search-protocol.epochs", "2", "--final-protocol.epochs", "6"),
-    *("--final-protocol.learning-rate", "0.02"),
-)
-SIZES = ("--population", "6", "--evaluations", "14", "--finalists", "2")
-QUICK = (*TRAINING, *SIZES)
-
-TWO_LAYERS = ("--hidden", "12", "10")
-
-
-def blobs(rows: int, seed: int, shift: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
-    """Three classes that 4 of 20 features tell apart."""
-    rng = np.random.default_rng(seed)
-    y = np.arange(rows) % 3
-    x = rng.normal(size=(rows, 20))
-    x[:, :4] += 1.3 * np.eye(3, 4)[y] + shift
-    return x.astype(np.float32), y
 
 
 @pytest.fixture
 def table(tmp_path: Path) -> Path:
-    path = tmp_path / "blobs.npz"
-    x, y = blobs(120, 0)
-    x_test, y_test = blobs(60, 1, shift=0.3)
-    np.savez(path, x_train=x, y_train=y, x_test=x_test, y_test=y_test)
-    return path
-
-
-Run = Callable[..., Result]
+    return write_table(tmp_path / "blobs.npz")
 
 
 @pytest.fixture
-def run(table: Path, tmp_path: Path) -> Run:
-    """Run the command on the small table; returns what it wrote."""
-
-    def run(*args: str, name: str = "results") -> Result:
-        output = tmp_path / name
-        quick = TRAINING if "sensitivity" in args and "--method" in args else QUICK
-        status = command.main(["--dataset", str(table), "--output", str(output), *quick, *args])
-        assert status == 0
-        assert not output.with_name(f"{name}.partial").exists()
-        return Result.model_validate_json((output / "result.json").read_text())
-
-    return run
-
-
-def environment() -> dict[str, str]:
-    """For a process of its own: this test's cache folder, and the package wherever it starts."""
-    return os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parent.parent)}
-
-
-def numbers(result: Result) -> dict[str, object]:
-    """A result without its times."""
-    plain = result.model_dump()
-    for name in ("wall_seconds", "compile_seconds", "engine", "paths", "resumed"):
-        plain["search"].pop(name)
-    plain.pop("wall_seconds")
-    return plain
-
-
-def evaluations(folder: Path) -> list[dict[str, str]]:
-    with (folder / "evaluations.csv").open() as file:
-        return list(csv.DictReader(file))
-
-
-def predict(head: dict[str, np.ndarray], features: np.ndarray, prefix: str = "") -> np.ndarray:
-    """The recipe of the README, word for word but for the prefix."""
-    x = features[:, head[f"{prefix}features"]]
-    layers = sum(name.startswith(prefix) and name.endswith(".kernel") for name in head)
-    for i in range(layers):
-        x = x @ head[f"{prefix}layer_{i}.kernel"]
-        if f"{prefix}layer_{i}.bias" in head:
-            x = x + head[f"{prefix}layer_{i}.bias"]
-        if i < layers - 1:
-            x = np.maximum(x, 0)
-    return x.argmax(1)
+def run(table: Path) -> Run:
+    return run_on(table)
 
 
 @pytest.mark.usefixtures("pictures")
@@ -356,284 +281,6 @@ def test_other_ways_of_pruning_beside_it(
         assert min(abs(best.active_fraction - fraction) for fraction in tried) < 0.1
     assert ("dense", "whole") not in rows
     assert run(name="without").baselines == []
-
-
-def test_an_interrupted_run_goes_on_to_the_same_numbers(
-    run: Run, table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    whole = run(name="whole")
-
-    with monkeypatch.context() as patched:
-        patched.setattr(searching, "Evaluator", _interrupted_after(3))
-        args = ["--dataset", str(table), "--output", str(tmp_path / "results"), *QUICK]
-        assert command.main(args) == 130
-    assert (tmp_path / "results.partial" / "config.yaml").exists()
-    assert not (tmp_path / "results").exists()
-
-    resumed = run()
-    assert 0 < resumed.search.resumed < 14
-    assert numbers(resumed) == numbers(whole)
-    strip = [
-        {k: v for k, v in r.items() if k != "seconds"} for r in evaluations(tmp_path / "whole")
-    ]
-    assert strip == [
-        {k: v for k, v in r.items() if k != "seconds"} for r in evaluations(tmp_path / "results")
-    ]
-
-
-def _interrupted_after(calls: int) -> type[searching.Evaluator]:
-    class Interrupted(searching.Evaluator):
-        left = calls
-
-        def __call__(self, genomes: np.ndarray, occasion: int | None = None) -> Evaluation:
-            if not self.left:
-                raise KeyboardInterrupt
-            self.left -= 1
-            return super().__call__(genomes, occasion)
-
-    return Interrupted
-
-
-def test_an_interrupted_run_is_not_continued_under_other_settings(
-    run: Run, table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    args = ["--dataset", str(table), "--output", str(tmp_path / "results"), *QUICK]
-    with monkeypatch.context() as patched:
-        patched.setattr(searching, "Evaluator", _interrupted_after(2))
-        assert command.main(args) == 130
-    with pytest.raises(UserError, match="seed"):
-        prune(cli.parse([*args, "--seed", "9"]))
-    assert run("--seed", "9", "--overwrite").config["seed"] == 9
-
-
-def test_results_are_not_overwritten_unasked(
-    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    first = run()
-    args = ["--dataset", str(tmp_path / "blobs.npz"), "--output", str(tmp_path / "results"), *QUICK]
-    assert command.main([*args, "--seed", "2"]) == 2
-    assert "--overwrite" in capsys.readouterr().err
-    kept = Result.model_validate_json((tmp_path / "results" / "result.json").read_text())
-    assert kept == first
-    assert run("--seed", "2", "--overwrite").config["seed"] == 2
-
-
-# --- bad input -----------------------------------------------------------------------------------
-
-
-def pictures(folder: Path, counts: dict[str, int]) -> Path:
-    rng = np.random.default_rng(0)
-    for kind, count in counts.items():
-        (folder / kind).mkdir(parents=True)
-        for i in range(count):
-            pixels = rng.integers(0, 255, (16, 16, 3), dtype=np.uint8)
-            Image.fromarray(pixels).save(folder / kind / f"{i}.png")
-    return folder
-
-
-def saved(path: Path, **arrays: np.ndarray) -> Path:
-    x, y = blobs(30, 0)
-    np.savez(path, **({"x_train": x, "y_train": y} | arrays))
-    return path
-
-
-def _empty(here: Path) -> tuple[str, ...]:
-    (here / "empty").mkdir()
-    return "--dataset", str(here / "empty")
-
-
-def _lonely(here: Path) -> tuple[str, ...]:
-    return "--dataset", str(pictures(here / "images", {"cat": 9, "dog": 1}))
-
-
-def _no_image(here: Path) -> tuple[str, ...]:
-    folder = pictures(here / "images", {"cat": 9, "dog": 9})
-    (folder / "dog" / "broken.png").write_text("not a picture")
-    return "--dataset", str(folder)
-
-
-def _nan(here: Path) -> tuple[str, ...]:
-    x, _ = blobs(30, 0)
-    x[3, 2] = np.nan
-    return "--dataset", str(saved(here / "nan.npz", x_train=x))
-
-
-def _shapes(here: Path) -> tuple[str, ...]:
-    return "--dataset", str(saved(here / "shapes.npz", y_train=np.zeros(7, int)))
-
-
-def _fractions(here: Path) -> tuple[str, ...]:
-    return "--dataset", str(saved(here / "labels.npz", y_train=np.linspace(0, 1, 30)))
-
-
-def _pattern(here: Path) -> tuple[str, ...]:
-    folder = pictures(here / "images", {"cat": 9, "dog": 9})
-    return "--dataset", str(folder), "--groups", r"hand(\d\d)"
-
-
-def _weights(here: Path) -> tuple[str, ...]:
-    (here / "other.pth").write_bytes(b"nothing of the kind")
-    return "--backbone-weights", str(here / "other.pth")
-
-
-BAD: dict[str, tuple[Callable[[Path], tuple[str, ...]], tuple[str, ...]]] = {
-    "missing folder": (lambda here: ("--dataset", str(here / "nowhere")), ("nowhere",)),
-    "empty folder": (_empty, ("empty",)),
-    "a class with one image": (_lonely, ("dog", "1")),
-    "a file that is no image": (_no_image, ("broken.png", "--skip-unreadable")),
-    "unknown data set": (lambda _: ("--dataset", "cifar11"), ("cifar11",)),
-    "unknown backbone": (lambda _: ("--backbone", "resnet51"), ("resnet51", "resnet50")),
-    "unknown mode": (lambda _: ("--mode", "fc3"), ("fc3", "fc2")),
-    "unknown strategy": (lambda _: ("--strategy", "simplega"), ("simplega", "SimpleGA")),
-    "unknown engine": (lambda _: ("--engine", "warp"), ("warp", "auto")),
-    "unknown optimizer": (lambda _: ("--final-protocol.optimizer", "adm"), ("adm", "adam")),
-    "missing weights": (lambda here: ("--backbone-weights", str(here / "w.pth")), ("w.pth",)),
-    "weights of another network": (_weights, ("other.pth",)),
-    "population 1": (lambda _: ("--population", "1"), ("population", "2")),
-    "too few evaluations": (lambda _: ("--evaluations", "10"), ("evaluations", "population")),
-    "NaN": (_nan, ("nan.npz", "NaN", "3")),
-    "mismatched shapes": (_shapes, ("y_train", "30")),
-    "labels that are no integers": (_fractions, ("y_train", "integers")),
-    "a groups pattern that matches nothing": (_pattern, ("hand",)),
-    "unwritable output": (lambda _: ("--output", "/proc/results"), ("/proc/results",)),
-    "output is a file": (lambda here: ("--output", str(saved(here / "f.npz"))), ("f.npz",)),
-    "a fraction to keep of 0": (
-        lambda _: ("--method", "sensitivity", "--keep", "0"),
-        ("keep", "0.3"),
-    ),
-    "a norm below 1": (lambda _: ("--p", "0.5"), ("p is 0.5", "1")),
-    "a norm that is no number": (lambda _: ("--p", "nan"), ("p is nan", "1")),
-    "a norm without sensitivities": (lambda _: ("--p", "1"), ("--p", "--method sensitivity")),
-    "a size penalty without a search": (
-        lambda _: ("--method", "sensitivity", "--size-penalty", "1"),
-        ("--size-penalty", "--method search"),
-    ),
-    "a mutation bias beyond all bounds": (lambda _: ("--mutation-bias", "400"), ("400", "20")),
-    "sensitivities of connections": (
-        lambda _: ("--method", "sensitivity", "--grain", "connections"),
-        ("--grain neurons",),
-    ),
-    "a guided search that cannot follow": (
-        lambda _: ("--strategy", "PGPE", "--mutation-bias", "1"),
-        ("PGPE", "mutation_bias"),
-    ),
-    "too few hidden layers": (
-        lambda here: ("--dataset", str(saved(here / "f.npz")), "--mode", "both", "--hidden", "4"),
-        ("--hidden", "both"),
-    ),
-    "no test split to select on": (
-        lambda here: ("--dataset", str(saved(here / "f.npz")), "--selection", "test"),
-        ("test split",),
-    ),
-}
-
-
-@pytest.mark.parametrize("case", BAD)
-def test_bad_input_is_refused_in_one_sentence_and_nothing_is_written(
-    case: str,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    make, said = BAD[case]
-    (tmp_path / "here").mkdir()
-    args = make(tmp_path / "here")
-    monkeypatch.chdir(tmp_path)
-    before = sorted(tmp_path.rglob("*"))
-    assert command.main(args) == 2
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert err.startswith("error: ")
-    assert len(err.splitlines()) == 1
-    for word in said:
-        assert word in err
-    assert sorted(tmp_path.rglob("*")) == before
-
-
-def test_training_that_diverges_is_bad_input(
-    table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    args = ["--dataset", str(table), "--output", str(tmp_path / "results"), *QUICK]
-    assert command.main([*args, "--search-protocol.learning-rate", "1e30"]) == 2
-    assert "--search-protocol.learning-rate" in capsys.readouterr().err
-    assert [entry.name for entry in tmp_path.iterdir()] == ["blobs.npz"]
-
-
-def test_a_search_survives_a_final_protocol_that_diverges(
-    run: Run,
-    table: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    args = ["--dataset", str(table), "--output", str(tmp_path / "results"), *QUICK]
-    assert command.main([*args, "--final-protocol.learning-rate", "1e30"]) == 2
-    err = capsys.readouterr().err
-    assert "lower --final-protocol.learning-rate" in err
-    assert "search" not in err.partition("error")[0].replace("bits to search", "")
-    assert not (tmp_path / "results.partial").exists()  # the dense head was the first to be trained
-
-    judged = Problem.judged
-    with monkeypatch.context() as patched:
-
-        def diverged(self: Problem, fits: Fits, genomes: np.ndarray, *more: Any) -> list[Outcome]:
-            fits.loss[:] = np.nan if len(genomes) == 2 else fits.loss
-            return judged(self, fits, genomes, *more)
-
-        patched.setattr(Problem, "judged", diverged)
-        assert command.main(args) == 2
-    err = capsys.readouterr().err
-    assert "lower --final-protocol.learning-rate" in err
-    assert "to go on" in err
-    assert not (tmp_path / "results").exists()
-    assert run().search.resumed == 14
-
-
-def test_a_diverged_head_is_never_the_best(
-    run: Run, monkeypatch: pytest.MonkeyPatch, table: Path
-) -> None:
-    whole = run(name="whole")
-    fit = Problem.fit
-
-    def lucky_but_diverged(self: Problem, genomes: np.ndarray, *args, **kwargs):
-        fits = fit(self, genomes, *args, **kwargs)
-        if fits.params is not None and len(genomes) == 2:  # finalists
-            fits.loss[0] = np.nan
-        return fits
-
-    monkeypatch.setattr(Problem, "fit", lucky_but_diverged)
-    rows = run()
-    assert not np.isnan(rows.best.selection_accuracy)
-    assert rows.genome != whole.genome or rows.best == whole.best
-
-
-def test_pruning_without_a_search_does_not_discard_an_interrupted_one(
-    table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    args = ["--dataset", str(table), "--output", str(tmp_path / "results"), *QUICK]
-    with monkeypatch.context() as patched:
-        patched.setattr(searching, "Evaluator", _interrupted_after(3))
-        assert command.main(args) == 130
-    journal = (tmp_path / "results.partial" / "state" / "journal.jsonl").read_bytes()
-    args = [*args[:4], *TRAINING]
-    assert command.main([*args, "--method", "sensitivity"]) == 2
-    assert "interrupted search" in capsys.readouterr().err
-    assert (tmp_path / "results.partial" / "state" / "journal.jsonl").read_bytes() == journal
-    assert command.main([*args, "--method", "sensitivity", "--overwrite"]) == 0
-
-
-def test_a_guided_search_goes_on_to_the_same_numbers(
-    run: Run, table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    guided = ("--init", "sensitivity", "--mutation-bias", "1")
-    whole = run(*guided, name="whole")
-    args = ["--dataset", str(table), "--output", str(tmp_path / "results"), *QUICK, *guided]
-    with monkeypatch.context() as patched:
-        patched.setattr(searching, "Evaluator", _interrupted_after(3))
-        assert command.main(args) == 130
-    resumed = run(*guided)
-    assert resumed.search.resumed > 0
-    assert numbers(resumed) == numbers(whole)
 
 
 def test_few_units_have_few_sizes(run: Run, tmp_path: Path) -> None:

@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hostile_cases import SEARCH, saved
 from PIL import Image
 from rich.console import Console
-from test_bad_inputs import SEARCH, saved
 
 from evojax_prune.cli import main as command
 from evojax_prune.cli import signals

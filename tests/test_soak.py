@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_bad_inputs import saved
+from hostile_cases import saved
 
 from evojax_prune.cli.flags import parse
 from evojax_prune.methods.observer import Observer
