@@ -16,7 +16,7 @@ from evojax_prune.report.result import Result
 
 SEARCH = (
     *("--hidden", "4", "--search-protocol.epochs", "1", "--final-protocol.epochs", "1"),
-    *("--population", "4", "--evaluations", "12", "--finalists", "1", "--objectives", "accuracy"),
+    *("--population", "6", "--evaluations", "18", "--finalists", "1", "--objectives", "accuracy"),
 )
 DENSE = ("--method", "sensitivity", "--keep", "0.5", "--hidden", "8")
 
@@ -34,10 +34,10 @@ def below(folder: Path) -> set[str]:
 
 
 def blobs(rows: int = 30, scale: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
-    """Three classes that 3 of 6 features tell apart without a doubt."""
+    """Three classes that 3 of 12 features tell apart without a doubt."""
     rng = np.random.default_rng(0)
     y = np.arange(rows) % 3
-    x = rng.normal(size=(rows, 6))
+    x = rng.normal(size=(rows, 12))
     x[:, :3] += 6 * np.eye(3)[y]
     return (scale * x).astype(np.float32), y
 
@@ -53,12 +53,12 @@ def saved(path: Path, **changed: Any) -> Path:
 
 
 def npy(
-    shape: str = "(30, 6)", descr: str = "<f4", head: bytes | None = None, version: int = 1
+    shape: str = "(30, 12)", descr: str = "<f4", head: bytes | None = None, version: int = 1
 ) -> bytes:
     """A member that says of itself what it likes."""
     head = head or f"{{'descr': {descr!r}, 'fortran_order': False, 'shape': {shape}}}".encode()
     head = head + b" " * (-(11 + len(head)) % 64) + b"\n"
-    return b"\x93NUMPY" + bytes([version, 0]) + struct.pack("<H", len(head)) + head + bytes(720)
+    return b"\x93NUMPY" + bytes([version, 0]) + struct.pack("<H", len(head)) + head + bytes(1440)
 
 
 def members(**contents: bytes) -> Make:

@@ -17,7 +17,7 @@ from evojax_prune.report.writers import WRITERS
 from evojax_prune.run.trackers import TRACKERS
 
 QUICK = (
-    *("--hidden", "8", "--population", "4", "--evaluations", "12", "--finalists", "2"),
+    *("--hidden", "8", "--population", "6", "--evaluations", "12", "--finalists", "2"),
     *("--search-protocol.epochs", "1", "--final-protocol.epochs", "3"),
 )
 

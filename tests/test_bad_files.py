@@ -41,7 +41,7 @@ def cut_short(path: Path) -> None:
 FEATURES: dict[str, tuple[Make, str]] = {
     "declared shape of 1e12": (members(x_train__npy=npy("(1000000000000, 20)")), "its head tells"),
     "declared shape that overflows": (members(x_train__npy=npy(f"({10**20}, 2)")), "head tells"),
-    "negative shape": (members(x_train__npy=npy("(-30, -6)")), "x_train.npy is float32 [-30, -6]"),
+    "negative shape": (members(x_train__npy=npy("(-30, -12)")), "x_train.npy is float32 [-30, -12]"),
     "items of 2 GB": (members(x_train__npy=npy(descr="|V2147483647")), "its head tells"),
     "head is code": (members(x_train__npy=npy(head=b"__import__('os')")), "plain arrays"),
     "head is deep": (members(x_train__npy=npy(head=b"(" * 3000)), "plain arrays"),
@@ -61,7 +61,7 @@ FEATURES: dict[str, tuple[Make, str]] = {
     "unknown array": (arrays(z=X), "holds z, which means nothing here"),
     "no labels": (arrays(y_train=None), "y_train missing, beside x_train"),
     "one dimension": (arrays(x_train=X[:, 0]), "x_train has shape [30], expected [rows, features]"),
-    "no rows": (arrays(x_train=X[:0], y_train=Y[:0]), "x_train has shape [0, 6]"),
+    "no rows": (arrays(x_train=X[:0], y_train=Y[:0]), "x_train has shape [0, 12]"),
     "complex": (arrays(x_train=X + 1j), "x_train has type complex64, expected numbers"),
     "infinite": (arrays(x_train=np.where(X > 6, np.inf, X)), "hold NaN or infinite numbers"),
     "beyond float32": (arrays(x_train=X.astype(float) * 1e300), "infinite numbers (as float32)"),

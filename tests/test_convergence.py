@@ -75,8 +75,8 @@ def test_a_run_names_them(rate: float, epochs: int, says: bool) -> None:
     x = (rng.normal(size=(240, 12)) + 3 * np.eye(3, 12)[y]).astype(np.float32)
     protocol = {"epochs": epochs, "steps": 0, "learning_rate": rate, "momentum": 0.0}
     pruned = prune(
-        x, y, hidden=[6], selection="holdout", population=4, evaluations=8, finalists=2,
-        objectives=["cross-entropy"], init="random",
+        x, y, hidden=[6], selection="holdout", population=6, evaluations=12, finalists=2,
+        objectives=["cross-entropy"],
         search_protocol={"epochs": 2}, final_protocol=protocol,
     )  # fmt: skip
     stream = io.StringIO()

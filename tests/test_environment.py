@@ -192,7 +192,7 @@ LOCALES = {
 def test_a_locale_without_the_characters_costs_nothing(
     locale: str, finished: Path, tmp_path: Path
 ) -> None:
-    rows = saved(tmp_path / "rows.npz", x_train=None, y_train=None, x=np.ones((3, 6), np.float32))
+    rows = saved(tmp_path / "rows.npz", x_train=None, y_train=None, x=np.ones((3, 12), np.float32))
     words = ["predict", str(finished), str(rows)]
     done = run(words, **LOCALES[locale])
     assert (done.returncode, done.stdout) == (0, run(words, PYTHONUTF8="1").stdout)

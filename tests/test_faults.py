@@ -285,7 +285,7 @@ def test_a_table_of_predictions_is_whole_or_not_there(
 ) -> None:
     run, _ = finished
     assert run(tmp_path / "run") == 0
-    rows = saved(tmp_path / "rows.npz", x_train=None, y_train=None, x=np.ones((3, 6), np.float32))
+    rows = saved(tmp_path / "rows.npz", x_train=None, y_train=None, x=np.ones((3, 12), np.float32))
     words = ["predict", str(tmp_path / "run"), str(rows), "--output", str(tmp_path / "table.csv")]
     with fault(kind, "table.csv") as happened, contextlib.suppress(Killed):
         assert command.main(words) == 2

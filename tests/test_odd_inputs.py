@@ -142,7 +142,7 @@ def test_hostile_features_are_not_predicted(
     capsys.readouterr()
     for number, (make, said) in enumerate(
         [
-            (members(x__npy=npy("(1000000000000, 6)")), "its head tells"),
+            (members(x__npy=npy("(1000000000000, 12)")), "its head tells"),
             (os.mkfifo, "it is a named pipe, expected a regular file"),
             (content(b"hello"), "File is not a zip file"),
             (link("/dev/zero"), "it is a device, expected a regular file"),

@@ -32,13 +32,13 @@ def test_the_recipe_for_numpy_gives_the_reported_accuracy(
 ) -> None:
     rng = np.random.default_rng(0)
     y = np.arange(90) % 3
-    x = rng.normal(size=(90, 8)) + 1.5 * np.eye(3, 8)[y]
+    x = rng.normal(size=(90, 12)) + 1.5 * np.eye(3, 12)[y]
     y_test = np.arange(30) % 3
-    x_test = (rng.normal(size=(30, 8)) + 1.5 * np.eye(3, 8)[y_test]).astype(np.float32)
+    x_test = (rng.normal(size=(30, 12)) + 1.5 * np.eye(3, 12)[y_test]).astype(np.float32)
     np.savez(tmp_path / "data.npz", x_train=x, y_train=y, x_test=x_test, y_test=y_test)
     output = tmp_path / "demo"
     args = ["--dataset", str(tmp_path / "data.npz"), "--output", str(output), "--hidden", "8"]
-    args += ["--population", "4", "--evaluations", "6", "--final-protocol.epochs", "5"]
+    args += ["--population", "6", "--evaluations", "12", "--final-protocol.epochs", "5"]
     assert command.main(args) == 0
     capsys.readouterr()
     (recipe,) = re.findall(r"```python\n([^`]*safe_open[^`]*)```", README)

@@ -20,16 +20,16 @@ from evojax_prune.report.result import Result
 from evojax_prune.search import Evaluation
 
 QUICK = (
-    *("--hidden", "8", "--population", "8", "--evaluations", "64", "--finalists", "3"),
+    *("--hidden", "8", "--population", "6", "--evaluations", "60", "--finalists", "3"),
     *("--search-protocol.epochs", "20", "--final-protocol.epochs", "60"),
 )
 
 
 def blobs(rows: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Three classes that 4 of 24 features tell apart."""
+    """Three classes that 4 of 12 features tell apart."""
     rng = np.random.default_rng(seed)
     y = np.arange(rows) % 3
-    x = rng.normal(size=(rows, 24))
+    x = rng.normal(size=(rows, 12))
     x[:, :4] += 2 * np.eye(3, 4)[y]
     return x.astype(np.float32), y
 
@@ -68,9 +68,9 @@ def test_a_front_is_found_and_one_head_of_it_is_taken(
     assert result.search.strategy == "nsga2"
     assert result.search.objectives == ["cross-entropy", "size"]
     assert (result.dataset.train, result.dataset.selection) == (150, 0)
-    assert result.search.evaluations == 64 >= result.search.genomes
+    assert result.search.evaluations == 60 >= result.search.genomes
     looks = [int(row["looks"]) for row in rows(tmp_path / "results" / "evaluations.csv")]
-    assert sum(looks) == 64
+    assert sum(looks) == 60
     assert max(looks) > 1
     front = rows(tmp_path / "results" / "front.csv")
     assert [row["chosen"] for row in front].count("True") == 1
@@ -96,7 +96,8 @@ def test_nothing_depends_on_the_test_rows_but_the_scores_on_them(
     x_test, y_test = blobs(90, 77)
     other = tmp_path / "other.npz"
     np.savez(other, **(arrays | {"x_test": 5 * x_test - 3, "y_test": y_test[::-1].copy()}))
-    first, second = run("--compare", name="a"), run("--compare", name="b", data=other)
+    asked = ("--compare", "--compare-fractions", "0.25")
+    first, second = run(*asked, name="a"), run(*asked, name="b", data=other)
     for name in ("best_mask.npz",):
         a, b = (np.load(tmp_path / run_ / name)["genome"] for run_ in "ab")
         np.testing.assert_array_equal(a, b)
@@ -145,20 +146,20 @@ def test_telling_other_data_apart_is_an_objective(
     run: Run, table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Rows between the classes score lower than the data's own, by a head that reads the signal."""
-    between = np.random.default_rng(0).normal(scale=0.3, size=(60, 24)).astype(np.float32)
-    for width in (24, 23):
+    between = np.random.default_rng(0).normal(scale=0.3, size=(60, 12)).astype(np.float32)
+    for width in (12, 11):
         file = tmp_path / f"{width}.npz"
         np.savez(file, x_train=between[:, :width], y_train=np.arange(60) % 3)
     asked = ("--objectives", "cross-entropy", "size", "ood", "--ood")
-    result = run(*asked, str(tmp_path / "24.npz"))
+    result = run(*asked, str(tmp_path / "12.npz"))
     assert result.search.objectives == ["cross-entropy", "size", "ood"]
     found = rows(tmp_path / "results" / "evaluations.csv")
     assert all(0 <= float(row["ood"]) <= 1 for row in found)
     assert max(float(row["ood"]) for row in found) > 0.7
     assert all(float(row["ood error"]) >= 0 for row in found)
     words = ["--dataset", str(table), "--output", str(tmp_path / "none"), *asked]
-    assert command.main([*words, str(tmp_path / "23.npz")]) == 2
-    assert "--ood has 23 features and the data set 24" in capsys.readouterr().err
+    assert command.main([*words, str(tmp_path / "11.npz")]) == 2
+    assert "--ood has 11 features and the data set 12" in capsys.readouterr().err
     assert not list(tmp_path.glob("none*"))
 
 
@@ -192,7 +193,7 @@ def test_other_data_as_a_third_objective(run: Run, tmp_path: Path) -> None:
 
 def test_recursive_elimination_as_a_method(table: Path, tmp_path: Path) -> None:
     words = ["--dataset", str(table), "--output", str(tmp_path / "run"), "--hidden", "8"]
-    words += ["--method", "sensitivity", "--recursive", "--keep", "0.17"]
+    words += ["--method", "sensitivity", "--recursive", "--keep", "0.34"]
     assert command.main(words) == 0
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     assert result["best_name"] == "recursive elimination"
