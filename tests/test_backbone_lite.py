@@ -22,7 +22,16 @@ def needs_weights(name: str) -> None:
         pytest.skip(f"the weights package of {name} is not installed")
 
 
-@pytest.mark.parametrize(("name", "size"), lite_reference.CASES)
+LARGE = lite_reference.CASES[:2]
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [
+        pytest.param(*case, marks=[pytest.mark.slow] if case in LARGE else [])
+        for case in lite_reference.CASES
+    ],
+)
 def test_features_are_those_of_the_published_implementation(name: str, size: int) -> None:
     needs_weights(name)
     net = backbones.load(name, image_size=size)

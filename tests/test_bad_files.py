@@ -41,7 +41,10 @@ def cut_short(path: Path) -> None:
 FEATURES: dict[str, tuple[Make, str]] = {
     "declared shape of 1e12": (members(x_train__npy=npy("(1000000000000, 20)")), "its head tells"),
     "declared shape that overflows": (members(x_train__npy=npy(f"({10**20}, 2)")), "head tells"),
-    "negative shape": (members(x_train__npy=npy("(-30, -12)")), "x_train.npy is float32 [-30, -12]"),
+    "negative shape": (
+        members(x_train__npy=npy("(-30, -12)")),
+        "x_train.npy is float32 [-30, -12]",
+    ),
     "items of 2 GB": (members(x_train__npy=npy(descr="|V2147483647")), "its head tells"),
     "head is code": (members(x_train__npy=npy(head=b"__import__('os')")), "plain arrays"),
     "head is deep": (members(x_train__npy=npy(head=b"(" * 3000)), "plain arrays"),

@@ -113,7 +113,12 @@ def test_variants_of_sgd_equal_plain(engine, change):
 
 @pytest.mark.parametrize("smoothing", [0.1, pytest.param(0.9, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
-    "engine", [*NATIVE, "xla dual", "xla primal", "xla dual side-by-side", "optax"]
+    "engine",
+    [
+        *(*NATIVE, "xla primal"),
+        *(pytest.param(e, marks=pytest.mark.slow) for e in ("xla dual", "optax")),
+        pytest.param("xla dual side-by-side", marks=pytest.mark.slow),
+    ],
 )
 def test_label_smoothing_equals_plain(engine, smoothing):
     """Of the training loss and the weights; the scores are those of the bare labels."""
@@ -148,7 +153,8 @@ def rare(splits):
     ("engine", "smoothing"),
     [
         *(pytest.param(*p.values, s, marks=p.marks) for p in NATIVE for s in (0.0, 0.2)),
-        *(("xla dual", 0.2), ("xla primal", 0.0), ("xla dual side-by-side", 0.0), ("optax", 0.2)),
+        *(("xla dual side-by-side", 0.2), ("optax", 0.2)),
+        *(pytest.param(e, 0.0, marks=pytest.mark.slow) for e in ("xla dual", "xla primal")),
     ],
 )
 def test_class_weights_equal_plain(engine, smoothing):
@@ -230,8 +236,17 @@ def test_another_smoothing_compiles_nothing():
             assert new is None or fits.report.programs == new
 
 
-@pytest.mark.parametrize("engine", [*NATIVE, "xla dual"])
-@pytest.mark.parametrize(("rows", "classes", "hidden"), [(20, 2, (8,)), (97, 1000, (9, 7, 5))])
+SMALL, LARGE = (20, 2, (8,)), (97, 1000, (9, 7, 5))
+
+
+@pytest.mark.parametrize(
+    ("engine", "rows", "classes", "hidden"),
+    [
+        *(pytest.param(*p.values, *s, marks=p.marks) for p in NATIVE for s in (SMALL, LARGE)),
+        ("xla dual", *LARGE),
+        pytest.param("xla dual", *SMALL, marks=pytest.mark.slow),
+    ],
+)
 def test_sizes(engine, rows, classes, hidden):
     """One and three hidden layers, 2 and 1000 classes, fewer rows than a batch, a short batch."""
     splits = make_splits(rows, features=13, classes=classes, test_rows=64)

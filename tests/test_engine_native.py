@@ -72,7 +72,7 @@ def cases(draw):
     return make_problem(widths, rows, 6, seed=seed, bias=bias), protocol, draw(st.booleans())
 
 
-@settings(examples, max_examples=150)
+@settings(examples, max_examples=80)
 @given(cases())
 def test_losses_equal_float64_program(case):
     problem, protocol, dual = case
@@ -83,7 +83,7 @@ def test_losses_equal_float64_program(case):
     assert [k.shape for k, _ in layers] == [k.shape for k, _ in problem.layers]
 
 
-@settings(examples, max_examples=60)
+@settings(examples, max_examples=30)
 @given(
     st.integers(2, 40),
     st.floats(0, 0.999),

@@ -152,11 +152,13 @@ def test_a_member_that_cannot_fit_is_a_clear_error(monkeypatch):
         fit_population(MASKS, SPLITS, PROTOCOL, head=HEAD, **way("xla dual side-by-side"))
 
 
-@pytest.mark.parametrize("engine", ["auto", "xla dual side-by-side"])
-def test_folds_train_in_one_population(engine):
+@pytest.mark.parametrize(
+    ("engine", "single"), [("auto", "auto"), ("xla dual side-by-side", "xla dual")]
+)
+def test_folds_train_in_one_population(engine, single):
     folds = fold_splits(3)
     fits = fit_population(MASKS, folds, PROTOCOL, head=HEAD, **way(engine))
-    each = [fit_population(MASKS, f, PROTOCOL, head=HEAD, **way("xla dual")) for f in folds]
+    each = [fit_population(MASKS, f, PROTOCOL, head=HEAD, **way(single)) for f in folds]
     assert len(fits.folds) == 3
     for ours, alone in zip(fits.folds, each, strict=True):
         same_fits(ours, alone, rtol=1e-5)

@@ -190,7 +190,14 @@ FORMULA = "_$x^{2$, $y$"
 """A name that matplotlib would take for a formula, and leave out of a legend."""
 
 
-@pytest.mark.parametrize("changed", [{"objectives": 1}, {}, {"search": False, "objectives": 1}])
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"objectives": 1},
+        {},
+        pytest.param({"search": False, "objectives": 1}, marks=pytest.mark.slow),
+    ],
+)
 def test_no_name_is_read_as_a_formula(
     changed: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

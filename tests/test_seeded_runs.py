@@ -66,7 +66,13 @@ def figures(folder: Path) -> dict[str, object]:
     }
 
 
-@pytest.mark.parametrize("name", RUNS)
+ONE_LAYER = ("fc1", "fc2")  # both layers together are the quick case
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(run, marks=[pytest.mark.slow] if run in ONE_LAYER else []) for run in RUNS],
+)
 def test_a_seeded_run_says_what_it_said(name: str, tmp_path: Path) -> None:
     words = ["--protocol", "holdout", "--dataset", str(table(tmp_path / "data.npz"))]
     assert command.main([*words, "--output", str(tmp_path / "run"), *COMMON, *RUNS[name]]) == 0

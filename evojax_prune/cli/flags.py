@@ -97,7 +97,7 @@ def _flags(args: list[str], under: dict[str, Any]) -> dict[str, Any]:
     Text, because pydantic is to judge it. Only switches are typed: one that is not given comes back
     as it was.
     """
-    groups = _groups(under)
+    groups = _groups(under, _named(args))
     everything = dataclasses.make_dataclass(
         "Flags",
         [(g.title, g.described, dataclasses.field(default_factory=g.kind)) for g in groups],
@@ -113,6 +113,21 @@ def _flags(args: list[str], under: dict[str, Any]) -> dict[str, Any]:
         else:
             changed[group.key] = _changed(given, under[group.key])
     return changed
+
+
+def _named(args: list[str]) -> set[str] | None:
+    """The flags among the words, ``--no-`` apart; None, which stands for all, where help is asked.
+
+    tyro takes a millisecond to make a flag, and there are a hundred.
+    """
+    words = {_dashed(word.partition("=")[0]) for word in args if word.startswith("-")}
+    if words & _OF_ALL:
+        return None
+    return {re.sub(r"^--(.*\.)?no-", r"--\1", word) for word in words} | words
+
+
+_OF_ALL = {"-h", "--help", "--tyro-print-completion", "--tyro-write-completion"}
+"""What tells of every flag."""
 
 
 def parsed_words(kind: type[T], words: Sequence[str], command: str) -> T:
@@ -215,23 +230,30 @@ class _Group(typing.NamedTuple):
         return Annotated[self.kind, tyro.conf.arg(help=self.kind.__doc__)]
 
 
-def _groups(under: dict[str, Any]) -> list[_Group]:
+def _groups(under: dict[str, Any], named: set[str] | None) -> list[_Group]:
+    """The groups of the flags that are named, or of all."""
+
+    def wanted(flag: str) -> bool:
+        return named is None or f"--{_dashed(flag)}" in named
+
     groups = []
     for options in config.GROUPS:
         own = options.model_fields
         nested = {n: fields for n, f in own.items() if (fields := nested_fields(f)) is not None}
-        flags = [_flag(n, n, f, under[n]) for n, f in own.items() if n not in nested]
-        if options is config.SourceOptions:
+        flags = [_flag(n, n, f, under[n]) for n, f in own.items() if n not in nested and wanted(n)]
+        if options is config.SourceOptions and wanted("config"):
             flags.append(_CONFIG_FLAG)
-        if options is config.TrainingOptions:
+        if options is config.TrainingOptions and wanted("distributed"):
             flags.append(_DISTRIBUTED_FLAG)
         if flags:
             title = options.__name__.removesuffix("Options").lower()
             groups.append(_Group(title, None, _group_class(title, options.__doc__, flags)))
         for name, fields in nested.items():
-            flags = [_flag(n, f"{name}.{n}", f, under[name][n]) for n, f in fields.items()]
-            made = _group_class(name, own[name].description, flags)
-            groups.append(_Group(name, name, made))
+            inner = {n: f"{name}.{n}" for n in fields if wanted(f"{name}.{n}")}
+            flags = [_flag(n, flag, fields[n], under[name][n]) for n, flag in inner.items()]
+            if flags:
+                made = _group_class(name, own[name].description, flags)
+                groups.append(_Group(name, name, made))
     return groups
 
 
