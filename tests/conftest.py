@@ -6,6 +6,7 @@ import gc
 import importlib.util
 import mmap
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -53,9 +54,6 @@ if PLATFORMS != "cpu":  # the plain references are to be exact there, too
     os.environ["JAX_DEFAULT_MATMUL_PRECISION"] = "highest"
 os.environ["JAX_NUMPY_DTYPE_PROMOTION"] = "strict"
 os.environ["JAX_NUMPY_RANK_PROMOTION"] = "raise"
-# Compiled programs are kept from run to run; half of the suite's time would go into them.
-os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(REPOSITORY / ".pytest_cache" / "compiled"))
-os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
 os.environ["MPLBACKEND"] = "Agg"
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
 
@@ -104,6 +102,7 @@ def refused(
 
     def run(words: list[str], said: str) -> None:
         monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "dont_write_bytecode", False)  # as it is for most people
         before = below(tmp_path)
         status = command.main(words)
         out, err = capsys.readouterr()

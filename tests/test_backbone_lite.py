@@ -22,7 +22,7 @@ def needs_weights(name: str) -> None:
         pytest.skip(f"the weights package of {name} is not installed")
 
 
-LARGE = lite_reference.CASES[:2]
+LARGE = lite_reference.CASES[:3]
 
 
 @pytest.mark.parametrize(

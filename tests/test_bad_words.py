@@ -120,6 +120,7 @@ WORDS: dict[str, str] = {
     f"{T}--plugin {LONG}": "--plugin is aaa",
     T + "--plugin {here}": "there is no file of that name",
     T + "--plugin {here}/pipe": "there is no file of that name",
+    T + "--plugin {here}/t.npz": "t.npz, expected a Python file, FILE.py",
     T + "--plugin {here}/exits.py": "cannot be imported (SystemExit: 3): mend it",
     T + "--plugin {here}/escapes.py": "cannot be imported (GeneratorExit): mend it",
     T + "--plugin {here}/loop": "there is no file of that name",

@@ -153,7 +153,7 @@ def test_a_member_that_cannot_fit_is_a_clear_error(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("engine", "single"), [("auto", "auto"), ("xla dual side-by-side", "xla dual")]
+    ("engine", "single"), [("auto", "auto"), ("xla dual side-by-side", "auto")]
 )
 def test_folds_train_in_one_population(engine, single):
     folds = fold_splits(3)

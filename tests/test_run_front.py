@@ -88,15 +88,19 @@ def test_a_front_is_found_and_one_head_of_it_is_taken(
         assert (tmp_path / "results" / picture).read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.parametrize(
+    "asked",
+    [(), pytest.param(("--compare", "--compare-fractions", "0.25"), marks=pytest.mark.slow)],
+    ids=["search", "other ways"],
+)
 def test_nothing_depends_on_the_test_rows_but_the_scores_on_them(
-    run: Run, table: Path, tmp_path: Path
+    asked: tuple[str, ...], run: Run, table: Path, tmp_path: Path
 ) -> None:
     """The same training data with another test split: the same search, choice and head."""
     arrays = dict(np.load(table))
     x_test, y_test = blobs(90, 77)
     other = tmp_path / "other.npz"
     np.savez(other, **(arrays | {"x_test": 5 * x_test - 3, "y_test": y_test[::-1].copy()}))
-    asked = ("--compare", "--compare-fractions", "0.25")
     first, second = run(*asked, name="a"), run(*asked, name="b", data=other)
     for name in ("best_mask.npz",):
         a, b = (np.load(tmp_path / run_ / name)["genome"] for run_ in "ab")
@@ -109,6 +113,7 @@ def test_nothing_depends_on_the_test_rows_but_the_scores_on_them(
     assert searched("a") == searched("b")
     for one, two in zip(first.finalists, second.finalists, strict=True):
         assert (one.genome, one.selection_accuracy) == (two.genome, two.selection_accuracy)
+    assert bool(first.baselines) == bool(asked)
     for one, two in zip(first.baselines, second.baselines, strict=True):
         assert one.selection_accuracy is not None
         assert (one.active_fraction, one.selection_accuracy) == (

@@ -8,6 +8,7 @@ import operator
 import os
 import sys
 from collections.abc import Iterator, Sequence
+from importlib.machinery import SOURCE_SUFFIXES, SourceFileLoader
 from pathlib import Path
 from typing import Any
 
@@ -52,18 +53,28 @@ def load_plugins(files: Sequence[str], settings: dict[str, Any]) -> None:
         _load(path)
 
 
+class _Loader(SourceFileLoader):
+    """Leaves no ``__pycache__`` beside a file that is not ours."""
+
+    def set_data(self, path: str, data: bytes, **_: Any) -> None:  # type: ignore[override]
+        """Keep no bytecode."""
+
+
 def _load(file: Path) -> None:
     if not file.is_file():
         raise UserError(f"--plugin is {file}, and there is no file of that name: check the path")
-    spec = importlib.util.spec_from_file_location(f"evojax_prune_plugin_{file.stem}", file)
-    if spec is None or spec.loader is None:
+    if file.suffix not in SOURCE_SUFFIXES:
         raise UserError(f"--plugin is {file}, expected a Python file, FILE.py")
+    name = f"evojax_prune_plugin_{file.stem}"
+    loader = _Loader(name, str(file))
+    spec = importlib.util.spec_from_file_location(name, file, loader=loader)
+    assert spec is not None  # as it has a loader
     before = _registered()
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # where dataclasses and pickle look for it
     try:
         with contextlib.chdir("."):  # paths stay what they were, wherever it goes
-            spec.loader.exec_module(module)
+            loader.exec_module(module)
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # SystemExit, too
