@@ -100,7 +100,10 @@ def test_units_are_ranked_by_the_weights_on_either_side() -> None:
             np.testing.assert_allclose(found, expected, rtol=1e-5, err_msg=name)
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(
+    "mode",
+    [*(pytest.param(mode, marks=pytest.mark.slow) for mode in ("fc1", "fc2")), "features", "both"],
+)
 def test_sensitivities_rank_each_pruned_group_by_every_norm(mode: str) -> None:
     known = dense(mode)
     for p in (1.0, 2.0, np.inf):
