@@ -47,7 +47,9 @@ def images(count: int) -> np.ndarray:
     return np.random.default_rng(1).integers(0, 256, (count, SIZE, SIZE, 3)).astype(np.uint8)
 
 
-@pytest.mark.parametrize("suffix", [".weights.h5", ".keras", ".h5"])
+@pytest.mark.parametrize(
+    "suffix", [".weights.h5", ".keras", pytest.param(".h5", marks=pytest.mark.slow)]
+)
 def test_features_are_those_that_keras_gives(
     keras: Any, network: Any, tmp_path: Path, suffix: str
 ) -> None:

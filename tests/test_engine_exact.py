@@ -66,8 +66,8 @@ def test_native_equals_plain(mode, engine):
 @pytest.mark.parametrize(
     ("mode", "engine"),
     [
-        ("features", "xla dual"),
-        ("fc2", "xla primal"),
+        pytest.param("features", "xla dual", marks=pytest.mark.slow),
+        pytest.param("fc2", "xla primal", marks=pytest.mark.slow),
         pytest.param("both", "xla dual", marks=pytest.mark.slow),
         ("both", "optax"),
         ("features", "xla dual side-by-side"),

@@ -136,9 +136,8 @@ def run(words: list[str], **variables: str) -> subprocess.CompletedProcess[bytes
     )
 
 
-@pytest.mark.parametrize(
-    "platforms", ["abacus", pytest.param("abacus,cpu", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("platforms", ["abacus", "abacus,cpu"])
 def test_an_unknown_platform_is_a_sentence(platforms: str, tmp_path: Path) -> None:
     table = saved(tmp_path / "t.npz")
     words = ["--dataset", str(table), "--output", str(tmp_path / "run"), *DENSE]

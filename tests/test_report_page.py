@@ -60,6 +60,7 @@ def test_every_mode_and_grain_has_its_page(mode: ModeName, grain: Grain) -> None
     assert len(page.of("svg")) == (8 if mode != "both" else 10)
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize(
     ("changed", "said"),
     [

@@ -168,7 +168,8 @@ def test_telling_other_data_apart_is_an_objective(
     assert not list(tmp_path.glob("none*"))
 
 
-@pytest.mark.parametrize("mode", [pytest.param("fc1", marks=pytest.mark.slow), "both"])
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["fc1", "both"])
 def test_units_are_searched_for_like_features(run: Run, mode: str) -> None:
     result = run("--mode", mode, "--hidden", "10", "8")
     assert result.best.active_units <= result.dense.active_units
