@@ -44,7 +44,7 @@ SHAPES = [
     ("features", 2048, 1000),
     ("features", 1280, 300),
 ]
-"""Mode, features F and training rows N of the design's table."""
+"""Mode, features F and training rows N that are measured."""
 
 MORE = [
     *(("features", 2048, n) for n in (300, 2400)),

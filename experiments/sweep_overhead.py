@@ -25,7 +25,7 @@ from evojax_prune.methods.observer import Observer
 from evojax_prune.run.run import prune
 from evojax_prune.sweep.file import SweepFile
 from evojax_prune.sweep.local import LocalExecutor
-from evojax_prune.sweep.plan import Plan, make_plan
+from evojax_prune.sweep.plan import SweepPlan, make_plan
 from evojax_prune.sweep.run import run_sweep
 from experiments.harness import tables
 
@@ -39,7 +39,7 @@ def nothing() -> None:
     """What a worker process does first."""
 
 
-def plan_of(folder: Path, runs: int) -> Plan:
+def plan_of(folder: Path, runs: int) -> SweepPlan:
     """Small searches on a small features file."""
     rng = np.random.default_rng(0)
     y = np.arange(ROWS) % 4
@@ -51,7 +51,7 @@ def plan_of(folder: Path, runs: int) -> Plan:
     return make_plan(sweep, folder / f"sweep{runs}", "overhead")
 
 
-def alone(plan: Plan, folder: Path) -> np.ndarray:
+def alone(plan: SweepPlan, folder: Path) -> np.ndarray:
     """Seconds on the clock and on the processor ``[n, 2]`` of each run, done in this process."""
     times = [(time.monotonic(), time.process_time())]
     for task in plan.tasks:
@@ -60,7 +60,7 @@ def alone(plan: Plan, folder: Path) -> np.ndarray:
     return np.diff(times, axis=0)
 
 
-def swept(plan: Plan) -> tuple[float, float]:
+def swept(plan: SweepPlan) -> tuple[float, float]:
     """Seconds on the clock, and on the processor of worker and parent, of a sweep."""
     before = _processor()
     began = time.monotonic()

@@ -14,14 +14,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evojax_prune.features import cache
-from evojax_prune.features.cache import Entry
+from evojax_prune.features.cache import CacheEntry
 
 KEY: cache.Key = {"data": "0123", "backbone": "efficientnet-lite0", "image_size": 224}
 
 
-def entry(rows: int = 5, seed: int = 0, paths: bool = True) -> Entry:
+def entry(rows: int = 5, seed: int = 0, paths: bool = True) -> CacheEntry:
     random = np.random.default_rng(seed)
-    return Entry(
+    return CacheEntry(
         features=random.normal(size=(rows, 3)).astype(np.float32),
         labels=random.integers(0, 2, rows).astype(np.int32),
         paths=tuple(f"train/ä ü/{i}.png" for i in range(rows)) if paths else None,
@@ -31,7 +31,7 @@ def entry(rows: int = 5, seed: int = 0, paths: bool = True) -> Entry:
     )
 
 
-def same(a: Entry | None, b: Entry) -> bool:
+def same(a: CacheEntry | None, b: CacheEntry) -> bool:
     return (
         a is not None
         and np.array_equal(a.features, b.features)
@@ -59,7 +59,7 @@ def test_each_part_of_the_key_counts(cache_dir: Path, part: str) -> None:
 
 def test_file_names_that_are_no_text_come_back(cache_dir: Path) -> None:
     kept = entry(1)
-    odd = Entry(kept.features, kept.labels, ("a/\udcff.png",), *("ab", "n", "v"))
+    odd = CacheEntry(kept.features, kept.labels, ("a/\udcff.png",), *("ab", "n", "v"))
     cache.write(cache_dir, KEY, odd)
     read = cache.read(cache_dir, KEY)
     assert read is not None
@@ -115,7 +115,7 @@ def test_a_damaged_entry_is_told_in_one_line(
 )
 def test_what_no_data_set_has_is_not_used(cache_dir: Path, changed: dict[str, Any]) -> None:
     """Its checksum is right: whoever can write into the cache can make one."""
-    rows = Entry(np.zeros((4, 2), "f4"), np.zeros(4, np.int32), None, ("a", "b"), "n", "v")
+    rows = CacheEntry(np.zeros((4, 2), "f4"), np.zeros(4, np.int32), None, ("a", "b"), "n", "v")
     cache.write(cache_dir, KEY, dataclasses.replace(rows, **changed))
     assert cache.read(cache_dir, KEY) is None
 

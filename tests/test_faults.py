@@ -37,16 +37,15 @@ class Killed(BaseException):
     """The process ends here: nothing catches it but what a real end would run into as well."""
 
 
-def kinds() -> dict[str, str]:
-    """Faults, and what the sentence says of each."""
-    return {
-        "full": "the disk is full: make room",
-        "quota": "the disk quota is used up",
-        "read-only": "the file system is read-only",
-        "limit": "the file would be larger than is allowed here",
-        "rename": "the disk reports an error",
-        "killed": "",
-    }
+KINDS = {
+    "full": "the disk is full: make room",
+    "quota": "the disk quota is used up",
+    "read-only": "the file system is read-only",
+    "limit": "the file would be larger than is allowed here",
+    "rename": "the disk reports an error",
+    "killed": "",
+}
+"""Faults, and what the sentence says of each."""
 
 
 NUMBERS = {"quota": errno.EDQUOT, "read-only": errno.EROFS}
@@ -153,7 +152,7 @@ QUICK += [("result.json", kind) for kind in NUMBERS] + [
     [
         pytest.param(name, kind, marks=[] if (name, kind) in QUICK else pytest.mark.slow)
         for name in OWN
-        for kind in kinds()
+        for kind in KINDS
     ],
 )
 def test_a_result_that_cannot_be_written_is_written_by_the_same_command(
@@ -173,7 +172,7 @@ def test_a_result_that_cannot_be_written_is_written_by_the_same_command(
         last = err.splitlines()[-1]
         assert last.startswith("error: ")
         assert f"cannot write {output}.partial/{name}" in last
-        assert kinds()[kind] in last
+        assert KINDS[kind] in last
         assert ("to go on: " in err) == (name != "config.yaml")  # that is the first one
     if name in writers.WRITERS and kind != "killed":  # all else is already there
         assert contents(output) == {k: v for k, v in reference.items() if k != name}
@@ -231,7 +230,7 @@ def test_what_is_left_of_a_finished_run_that_was_killed_at_once_is_removed(
     assert contents(output) == reference
 
 
-@pytest.mark.parametrize("kind", kinds())
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_journal_that_cannot_be_begun_leaves_nothing(
     kind: str, table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -240,23 +239,23 @@ def test_a_journal_that_cannot_be_begun_leaves_nothing(
         assert command.main(words) == 2
         last = capsys.readouterr().err.splitlines()[-1]
         assert "journal.jsonl" in last
-        assert kinds()[kind] in last
+        assert KINDS[kind] in last
         assert not list(tmp_path.iterdir())
     assert happened
     if kind in ("full", "killed"):
         assert command.main(words) == 0
 
 
-@pytest.mark.parametrize("kind", kinds())
+@pytest.mark.parametrize("kind", KINDS)
 def test_features_that_cannot_be_kept_cost_a_notice(
     kind: str, cache_dir: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     key: cache.Key = {"data": kind}
     rows = np.ones((50, 4), np.float32)
-    entry = cache.Entry(rows, np.zeros(50, np.int32), None, ("a", "b"), "name", "1")
+    entry = cache.CacheEntry(rows, np.zeros(50, np.int32), None, ("a", "b"), "name", "1")
     with fault(kind, "features-*") as happened, contextlib.suppress(Killed):
         cache.write(cache_dir, key, entry)
-        assert kinds()[kind] in caplog.text
+        assert KINDS[kind] in caplog.text
         assert "(800 bytes)" in caplog.text
     assert happened
     assert not list(cache_dir.iterdir())
@@ -270,13 +269,14 @@ def test_what_killed_processes_left_in_the_cache_goes_when_it_is_old(cache_dir: 
     for file in (old, new):
         file.write_bytes(b"x")
     os.utime(old, (0, 0))
-    entry = cache.Entry(np.ones((2, 2), np.float32), np.zeros(2, np.int32), None, ("a",), "n", "1")
+    rows = np.ones((2, 2), np.float32)
+    entry = cache.CacheEntry(rows, np.zeros(2, np.int32), None, ("a",), "n", "1")
     cache.write(cache_dir, {"data": "x"}, entry)
     assert not old.exists()
     assert new.exists()
 
 
-@pytest.mark.parametrize("kind", kinds())
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_table_of_predictions_is_whole_or_not_there(
     kind: str,
     finished: tuple[Run, dict[str, bytes]],
@@ -289,7 +289,7 @@ def test_a_table_of_predictions_is_whole_or_not_there(
     words = ["predict", str(tmp_path / "run"), str(rows), "--output", str(tmp_path / "table.csv")]
     with fault(kind, "table.csv") as happened, contextlib.suppress(Killed):
         assert command.main(words) == 2
-        assert kinds()[kind] in capsys.readouterr().err.splitlines()[-1]
+        assert KINDS[kind] in capsys.readouterr().err.splitlines()[-1]
     assert happened
     assert {entry.name for entry in tmp_path.iterdir()} == {"run", "rows.npz"}
     assert command.main(words) == 0

@@ -241,7 +241,7 @@ def test_a_cached_named_data_set_needs_no_tensorflow_datasets(
     recipe = _Recipe(backbones.DEFAULT, None, SIZE)
     for split, identity in identities.items():
         rows = {"train": 10, "test": 4}[split]
-        kept = cache.Entry(
+        kept = cache.CacheEntry(
             np.zeros((rows, 3), np.float32),
             np.zeros(rows, np.int32),
             None,

@@ -142,7 +142,7 @@ def _top_level(path: Path, known: dict[str, Path]) -> set[str]:
     return found
 
 
-@pytest.mark.parametrize("folder", ["evojax_prune", "experiments"])
+@pytest.mark.parametrize("folder", ["evojax_prune", "experiments", "tests"])
 def test_nothing_is_too_long(folder: str) -> None:
     long = []
     for path in sorted((ROOT / folder).rglob("*.py")):

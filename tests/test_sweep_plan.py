@@ -25,10 +25,10 @@ from evojax_prune.sweep.file import (
     nested,
     points_of,
 )
-from evojax_prune.sweep.plan import Plan, make_plan
+from evojax_prune.sweep.plan import SweepPlan, make_plan
 
 
-def plan_of(tmp_path: Path, text: str, **more: object) -> Plan:
+def plan_of(tmp_path: Path, text: str, **more: object) -> SweepPlan:
     return make_plan(load_sweep(sweep_file(tmp_path, text)), tmp_path / "out", "small", **more)
 
 

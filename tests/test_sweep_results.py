@@ -19,7 +19,7 @@ from evojax_prune.run.config import RunConfig
 from evojax_prune.run.store import MARK
 from evojax_prune.sweep import page
 from evojax_prune.sweep.file import COLUMNS, load_sweep
-from evojax_prune.sweep.plan import Plan, make_plan
+from evojax_prune.sweep.plan import SweepPlan, make_plan
 from evojax_prune.sweep.results import contests_of, csv_text, groups_of, make_rows
 from evojax_prune.sweep.run import seconds_left
 from evojax_prune.sweep.worker import Ended
@@ -50,7 +50,7 @@ def head(accuracy: float, units: int) -> dict[str, Any]:
     }
 
 
-def finished(plan: Plan, accuracy: dict[str, float]) -> None:
+def finished(plan: SweepPlan, accuracy: dict[str, float]) -> None:
     """Results as runs would have left them."""
     for task in plan.tasks:
         if task.name in accuracy:
@@ -71,7 +71,7 @@ def finished(plan: Plan, accuracy: dict[str, float]) -> None:
 
 
 @pytest.fixture
-def plan(tmp_path: Path) -> Plan:
+def plan(tmp_path: Path) -> SweepPlan:
     text = (
         "variants: {way: {one: {objectives: [accuracy]}, '<b>two': {init: sensitivity}}}\n"
         "zip: [{population: [4, 5], evaluations: [9, 11]}]\ngrid: {seed: [0, 1, 2]}\n"
@@ -95,7 +95,7 @@ DAMAGED = [
 
 
 @pytest.mark.parametrize("damage", DAMAGED)
-def test_a_damaged_result_is_named(plan: Plan, damage: Any) -> None:
+def test_a_damaged_result_is_named(plan: SweepPlan, damage: Any) -> None:
     name = plan.tasks[0].name
     finished(plan, {name: 0.8})
     file = plan.tasks[0].folder / MARK
@@ -107,7 +107,7 @@ def test_a_damaged_result_is_named(plan: Plan, damage: Any) -> None:
         assert len(str(said.value)) < 600
 
 
-def test_groups_have_means_spreads_and_paired_tests(plan: Plan) -> None:
+def test_groups_have_means_spreads_and_paired_tests(plan: SweepPlan) -> None:
     rng = np.random.default_rng(0)
     accuracy = {task.name: round(float(rng.uniform(0.5, 0.9)), 3) for task in plan.tasks}
     finished(plan, accuracy)
@@ -133,7 +133,7 @@ def test_groups_have_means_spreads_and_paired_tests(plan: Plan) -> None:
     assert test.wilcoxon_p == pytest.approx(stats.wilcoxon(*zip(*pairs, strict=True)).pvalue)
 
 
-def test_runs_that_failed_leave_their_partners_unpaired(plan: Plan) -> None:
+def test_runs_that_failed_leave_their_partners_unpaired(plan: SweepPlan) -> None:
     lost = plan.tasks[0]
     assert lost.labels["way"] == "one"
     finished(plan, {task.name: 0.75 for task in plan.tasks[1:]})
@@ -154,14 +154,14 @@ def test_runs_that_failed_leave_their_partners_unpaired(plan: Plan) -> None:
         assert markup not in text
 
 
-def test_nothing_finished_is_no_table(plan: Plan) -> None:
+def test_nothing_finished_is_no_table(plan: SweepPlan) -> None:
     groups, contests = page.write_all(plan, {})
     assert (groups, contests) == ([], [])
     assert not (plan.folder / "accuracy.png").exists()
     assert "0 of 12 runs are finished" in (plan.folder / "sweep.html").read_text()
 
 
-def test_parquet_has_what_the_csv_has(plan: Plan) -> None:
+def test_parquet_has_what_the_csv_has(plan: SweepPlan) -> None:
     parquet = pytest.importorskip("pyarrow.parquet")
     finished(plan, {task.name: 0.75 for task in plan.tasks[:5]})
     page.write_all(plan, {})
@@ -170,7 +170,7 @@ def test_parquet_has_what_the_csv_has(plan: Plan) -> None:
     assert table.column("pruned_test_accuracy").to_pylist() == [0.75] * 5 + [None] * 7
 
 
-def test_any_setting_can_be_a_field_of_the_table(plan: Plan) -> None:
+def test_any_setting_can_be_a_field_of_the_table(plan: SweepPlan) -> None:
     other = dataclasses.replace(plan, by=("scale", "seed"))
     finished(plan, {task.name: 0.75 for task in plan.tasks})
     assert [g.values for g in groups_of(make_rows(other, {}), other.by)] == [
@@ -178,7 +178,7 @@ def test_any_setting_can_be_a_field_of_the_table(plan: Plan) -> None:
     ]  # fmt: skip
 
 
-def test_the_columns_of_the_results_are_no_axes(plan: Plan) -> None:
+def test_the_columns_of_the_results_are_no_axes(plan: SweepPlan) -> None:
     row = make_rows(plan, {})[0]
     own = row.keys() - plan.columns - RunConfig.model_fields.keys()
     assert all(COLUMNS.fullmatch(name) for name in own)

@@ -24,17 +24,17 @@ from evojax_prune.run.run import prune
 from evojax_prune.sweep import page, worker
 from evojax_prune.sweep.file import load_sweep
 from evojax_prune.sweep.local import LocalExecutor
-from evojax_prune.sweep.plan import Plan, make_plan
-from evojax_prune.sweep.run import Executor, Outcome, run_sweep, seconds_left
+from evojax_prune.sweep.plan import SweepPlan, make_plan
+from evojax_prune.sweep.run import Executor, SweepOutcome, run_sweep, seconds_left
 from evojax_prune.sweep.task import Task
 
 
-def plan_of(folder: Path, text: str, timeout: float | None = None) -> Plan:
+def plan_of(folder: Path, text: str, timeout: float | None = None) -> SweepPlan:
     sweep = load_sweep(sweep_file(folder, text))
     return make_plan(sweep, folder / "out", "small", timeout=timeout)
 
 
-def swept(plan: Plan, executor: Executor) -> Outcome:
+def swept(plan: SweepPlan, executor: Executor) -> SweepOutcome:
     return run_sweep(plan, "# the file", executor, Observer())
 
 

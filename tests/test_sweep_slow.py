@@ -20,7 +20,7 @@ from sweep_cases import contents, sweep_file
 from evojax_prune.methods.observer import Observer
 from evojax_prune.run.store import MARK
 from evojax_prune.sweep.file import load_sweep
-from evojax_prune.sweep.plan import Plan, make_plan
+from evojax_prune.sweep.plan import SweepPlan, make_plan
 from evojax_prune.sweep.run import run_sweep
 
 pytestmark = pytest.mark.slow
@@ -176,11 +176,11 @@ def test_the_script_of_a_job_array(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 class Watching(Observer):
     """Kills a node of a cluster when some runs are finished, and both nodes are at work."""
 
-    def __init__(self, plan: Plan, kill: Callable[[], None]):
+    def __init__(self, plan: SweepPlan, kill: Callable[[], None]):
         self.killed = threading.Event()
         threading.Thread(target=self._watch, args=(plan, kill), daemon=True).start()
 
-    def _watch(self, plan: Plan, kill: Callable[[], None]) -> None:
+    def _watch(self, plan: SweepPlan, kill: Callable[[], None]) -> None:
         wait_until(lambda: sum(task.finished for task in plan.tasks) >= 6)
         runs = plan.tasks[0].folder.parent
         wait_until(lambda: len(list(runs.glob("*.partial/**/journal.jsonl"))) == 2)

@@ -53,7 +53,7 @@ def load_plugins(files: Sequence[str], settings: dict[str, Any]) -> None:
         _load(path)
 
 
-class _Loader(SourceFileLoader):
+class _PluginLoader(SourceFileLoader):
     """Leaves no ``__pycache__`` beside a file that is not ours."""
 
     def set_data(self, path: str, data: bytes, **_: Any) -> None:  # type: ignore[override]
@@ -66,7 +66,7 @@ def _load(file: Path) -> None:
     if file.suffix not in SOURCE_SUFFIXES:
         raise UserError(f"--plugin is {file}, expected a Python file, FILE.py")
     name = f"evojax_prune_plugin_{file.stem}"
-    loader = _Loader(name, str(file))
+    loader = _PluginLoader(name, str(file))
     spec = importlib.util.spec_from_file_location(name, file, loader=loader)
     assert spec is not None  # as it has a loader
     before = _registered()

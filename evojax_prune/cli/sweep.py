@@ -17,9 +17,9 @@ from evojax_prune.core.errors import UserError, one_line
 from evojax_prune.core.files import checked_path
 
 if TYPE_CHECKING:
-    from evojax_prune.sweep.plan import Plan
+    from evojax_prune.sweep.plan import SweepPlan
     from evojax_prune.sweep.results import RunGroup
-    from evojax_prune.sweep.run import Executor, Outcome
+    from evojax_prune.sweep.run import Executor, SweepOutcome
 
 EXECUTORS = ("local", "ray", "slurm")
 
@@ -193,7 +193,7 @@ def _executor(asked: Sweep, folder: Path, setup: Callable[[], object]) -> Execut
     return LocalExecutor(asked.workers, setup)
 
 
-def _announcement(plan: Plan, workers: int | None) -> str:
+def _announcement(plan: SweepPlan, workers: int | None) -> str:
     """How many runs there are, and how long they will take."""
     from evojax_prune.cli.progress import duration
     from evojax_prune.sweep.local import default_workers
@@ -211,7 +211,7 @@ def _announcement(plan: Plan, workers: int | None) -> str:
     return f"{said}; in {plan.folder}"
 
 
-def _show(plan: Plan, outcome: Outcome, groups: Sequence[RunGroup]) -> None:
+def _show(plan: SweepPlan, outcome: SweepOutcome, groups: Sequence[RunGroup]) -> None:
     """Print the table, and what did not finish."""
     from rich.console import Console
 

@@ -19,13 +19,13 @@ Name = Annotated[str, Field(max_length=10_000)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
-class Part(BaseModel):
+class CardPart(BaseModel):
     """A part of the card; every field is described."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-class BackboneCard(Part):
+class BackboneCard(CardPart):
     """The frozen network that made the features."""
 
     name: Name = Field(description="its name in the registry, such as efficientnet-lite0")
@@ -39,7 +39,7 @@ class BackboneCard(Part):
     preprocessing: Name = Field(description="tag of how images are resized and their pixels scaled")
 
 
-class DataCard(Part):
+class DataCard(CardPart):
     """The data that the head was trained, selected and tested on."""
 
     name: Name = Field(description="data set")
@@ -50,7 +50,7 @@ class DataCard(Part):
     test: int = Field(ge=0, description="rows that it was tested on")
 
 
-class HeadMetrics(Part):
+class HeadMetrics(CardPart):
     """How one head did; over folds, means."""
 
     test_accuracy: Fraction = Field(description="accuracy on the test split, 0 to 1")
@@ -63,7 +63,7 @@ class HeadMetrics(Part):
     parameters: int = Field(ge=0, description="parameters that are kept")
 
 
-class HeadCard(Part):
+class HeadCard(CardPart):
     """Everything that is needed to use a head, and to say what it is."""
 
     format: Literal["evojax_prune/head/3"] = Field(

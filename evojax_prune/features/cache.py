@@ -44,7 +44,7 @@ Key = dict[str, str | int]
 
 
 @dataclasses.dataclass(frozen=True)
-class Entry:
+class CacheEntry:
     """Features of one split, and what else a run needs of its data set.
 
     Attributes:
@@ -107,7 +107,7 @@ def locked(cache: Path, key: Key) -> Iterator[None]:
             file.unlink()  # who waits for it finds the features made
 
 
-def read(cache: Path, key: Key) -> Entry | None:
+def read(cache: Path, key: Key) -> CacheEntry | None:
     """The features of a key; None where there are none, or with a notice where they are damaged."""
     path = path_of(cache, key)
     if not is_file(path):
@@ -120,7 +120,7 @@ def read(cache: Path, key: Key) -> Entry | None:
         return None
 
 
-def write(cache: Path, key: Key, entry: Entry) -> None:
+def write(cache: Path, key: Key, entry: CacheEntry) -> None:
     """Keep the features of a key; a cache that cannot be written costs a notice, not the run."""
     try:
         make_folder(cache)
@@ -130,7 +130,7 @@ def write(cache: Path, key: Key, entry: Entry) -> None:
         log.warning("features are not cached, so the next run computes them again: %s", error)
 
 
-def _write(path: Path, key: Key, entry: Entry) -> None:
+def _write(path: Path, key: Key, entry: CacheEntry) -> None:
     from safetensors.numpy import save_file as save_tensors
 
     about = _json(
@@ -152,7 +152,7 @@ def _write(path: Path, key: Key, entry: Entry) -> None:
     save_tensors(tensors, path, metadata={"about": about, "checksum": _checksum(about, tensors)})
 
 
-def _read(path: Path, key: Key) -> Entry:
+def _read(path: Path, key: Key) -> CacheEntry:
     from safetensors import safe_open
 
     check_readable(path)
@@ -170,7 +170,7 @@ def _read(path: Path, key: Key) -> Entry:
     paths = tuple(text.split("\0")) if told["paths"] else None
     if paths is not None and len(paths) != len(tensors["labels"]):
         raise ValueError("it has more or fewer paths than rows")
-    return Entry(
+    return CacheEntry(
         features=tensors["features"],
         labels=tensors["labels"],
         paths=paths,

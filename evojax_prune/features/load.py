@@ -17,7 +17,7 @@ from evojax_prune.data import FeatureTable, ImageDataset, ImageSplit, LoadOption
 from evojax_prune.features import backbones, cache
 from evojax_prune.features import extract as extraction
 from evojax_prune.features.backbones import Extractor
-from evojax_prune.features.cache import Entry, Key
+from evojax_prune.features.cache import CacheEntry, Key
 from evojax_prune.features.progress import counting
 
 _DEFAULTS: dict[str, Any] = {
@@ -208,7 +208,7 @@ class _Recipe:
 
 def _all_cached(
     folder: Path, recipe: _Recipe, dataset: str, options: LoadOptions
-) -> dict[str, Entry] | None:
+) -> dict[str, CacheEntry] | None:
     """The entries of all splits, if the cache has them; nothing heavy is imported to see that."""
     entries = {}
     for split, identity in (data.identify(dataset, options) or {}).items():
@@ -226,7 +226,7 @@ def _entry(
     split: ImageSplit,
     batch_size: int | None,
     progress: bool,
-) -> Entry:
+) -> CacheEntry:
     """One split's features, from the cache or made now."""
     key = recipe.key(split.identity)
     if (cached := cache.read(folder, key)) is not None:
@@ -240,7 +240,7 @@ def _entry(
             features = extraction.run(
                 net, source, len(split), batch_size=batch_size, advance=advance
             )
-        entry = Entry(
+        entry = CacheEntry(
             features, split.labels, split.paths, images.classes, images.name, images.version
         )
         cache.write(folder, key, entry)
@@ -260,7 +260,7 @@ def _images(
 
 
 def _table(
-    entries: dict[str, Entry], name: str | None, backbone: str, groups: str | None
+    entries: dict[str, CacheEntry], name: str | None, backbone: str, groups: str | None
 ) -> FeatureTable:
     first = next(iter(entries.values()))
     name = name or first.name

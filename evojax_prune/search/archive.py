@@ -21,7 +21,7 @@ def digests(packed: np.ndarray) -> list[str]:
     return [hashlib.blake2b(row.data, digest_size=16).hexdigest() for row in rows]
 
 
-class Rows:
+class GrowingRows:
     """An array that grows at its end: a row costs constant time, however many there are."""
 
     def __init__(self, dtype: Any, *shape: int):
@@ -59,10 +59,10 @@ class Archive:
         self.genome_length = genome_length
         self.entries: dict[str, int] = {}
         self._names: list[str] = []
-        self._packed = Rows(np.uint8, -(-genome_length // 8))
-        self._active = Rows(np.int64)
-        self._values = Rows(np.float64, objectives)
-        self._generation = Rows(np.int64)
+        self._packed = GrowingRows(np.uint8, -(-genome_length // 8))
+        self._active = GrowingRows(np.int64)
+        self._values = GrowingRows(np.float64, objectives)
+        self._generation = GrowingRows(np.int64)
         self._columns: dict[str, list[np.ndarray]] = {}
 
     def __len__(self) -> int:

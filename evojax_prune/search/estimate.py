@@ -19,7 +19,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from evojax_prune.core.objective import Objective
-from evojax_prune.search.archive import Rows
+from evojax_prune.search.archive import GrowingRows
 
 SWEEPS = 30
 """Most rounds over all looks per estimate; each starts from the one before."""
@@ -58,8 +58,8 @@ class Estimator:
 
     def __init__(self, objectives: Sequence[Objective]):
         self._objectives = tuple(objectives)
-        self._genome, self._occasion = Rows(np.int64), Rows(np.int64)
-        self._values = Rows(np.float64, len(self._objectives))
+        self._genome, self._occasion = GrowingRows(np.int64), GrowingRows(np.int64)
+        self._values = GrowingRows(np.float64, len(self._objectives))
         self._effects = [_Effects() for _ in self._objectives]
 
     def __len__(self) -> int:

@@ -91,7 +91,7 @@ def run_search(
         }
         memory.journal = Journal(journal, identity, len(objectives), strategy.plan.guide, columns)
         strategy = strategy.with_guide(memory.journal.guide)
-    watch = _Watch(memory, objectives)
+    watch = _Leaders(memory, objectives)
     key = jax.random.key(seed, impl="threefry2x32")
     state: Any = None
     members = population = np.empty(0, np.int64)
@@ -118,7 +118,7 @@ def run_search(
     return watch.result(population, generation, evaluations, stall)
 
 
-class _Watch:
+class _Leaders:
     """Who leads, generation by generation."""
 
     def __init__(self, memory: Memory, objectives: Sequence[Objective]):

@@ -14,7 +14,7 @@ from evojax_prune.core.errors import one_line
 from evojax_prune.core.files import save_file, write_file
 from evojax_prune.report.figures import in_legend, literal, new_figure, save
 from evojax_prune.sweep.file import shown
-from evojax_prune.sweep.plan import Plan
+from evojax_prune.sweep.plan import SweepPlan
 from evojax_prune.sweep.results import (
     Contest,
     Row,
@@ -42,7 +42,7 @@ ON_PAGE_ONLY = {"parameters", "t test", "Wilcoxon", "pruned - random"}
 Lines = list[list[str]]
 
 
-def write_all(plan: Plan, failed: Mapping[str, Ended]) -> tuple[list[RunGroup], list[Contest]]:
+def write_all(plan: SweepPlan, failed: Mapping[str, Ended]) -> tuple[list[RunGroup], list[Contest]]:
     """Write every file about the sweep as a whole.
 
     Args:
@@ -71,7 +71,7 @@ def write_all(plan: Plan, failed: Mapping[str, Ended]) -> tuple[list[RunGroup], 
 # --- tables --------------------------------------------------------------------------------------
 
 
-def group_lines(plan: Plan, groups: Sequence[RunGroup]) -> tuple[list[str], Lines]:
+def group_lines(plan: SweepPlan, groups: Sequence[RunGroup]) -> tuple[list[str], Lines]:
     """Header and lines of the table: a line per group."""
     header = [
         *plan.by,
@@ -128,7 +128,7 @@ def contest_lines(contest: Contest) -> Lines:
     ]
 
 
-def console_table(plan: Plan, groups: Sequence[RunGroup]) -> Table:
+def console_table(plan: SweepPlan, groups: Sequence[RunGroup]) -> Table:
     """The table of the groups for a terminal."""
     from rich import box
     from rich.table import Table
@@ -150,7 +150,7 @@ def console_table(plan: Plan, groups: Sequence[RunGroup]) -> Table:
 # --- picture -------------------------------------------------------------------------------------
 
 
-def draw(path: Path, plan: Plan, rows: Sequence[Row]) -> None:
+def draw(path: Path, plan: SweepPlan, rows: Sequence[Row]) -> None:
     """Accuracy against size: a panel per value of the first field, a colour per value of the rest.
 
     Args:
@@ -182,7 +182,7 @@ def draw(path: Path, plan: Plan, rows: Sequence[Row]) -> None:
     save_file(path, lambda part: save(figure, part))
 
 
-def _panel(axes: Axes, plan: Plan, rows: Sequence[Row], colours: dict[str, str]) -> None:
+def _panel(axes: Axes, plan: SweepPlan, rows: Sequence[Row], colours: dict[str, str]) -> None:
     seen = set()
     for row in rows:
         label = in_legend(", ".join(shown(row[name]) for name in plan.by[1:]) or "pruned")
@@ -209,7 +209,7 @@ def _panel(axes: Axes, plan: Plan, rows: Sequence[Row], colours: dict[str, str])
     axes.legend(fontsize="x-small", title_fontsize="x-small", title=title, loc="lower right")
 
 
-def _finalists(plan: Plan, row: Row) -> list[tuple[float, float]]:
+def _finalists(plan: SweepPlan, row: Row) -> list[tuple[float, float]]:
     heads = read_result(plan.folder / FOLDER / row["run"])["finalists"]
     return [(head["active_units"], head["test_accuracy"]) for head in heads]
 
@@ -218,7 +218,7 @@ def _finalists(plan: Plan, row: Row) -> list[tuple[float, float]]:
 
 
 def _page(
-    plan: Plan,
+    plan: SweepPlan,
     rows: Sequence[Row],
     groups: Sequence[RunGroup],
     contests: Sequence[Contest],

@@ -41,7 +41,7 @@ from evojax_prune.sweep.task import FOLDER, LOGS, Task, data_key
 
 
 @dataclasses.dataclass(frozen=True)
-class Plan:
+class SweepPlan:
     """A checked sweep.
 
     Attributes:
@@ -72,7 +72,7 @@ def make_plan(
     title: str,
     by: tuple[str, ...] = (),
     timeout: float | None = None,
-) -> Plan:
+) -> SweepPlan:
     """Expand a sweep file and check every run of it; writes nothing.
 
     Args:
@@ -111,7 +111,7 @@ def make_plan(
     order = {data: i for i, data in enumerate(dict.fromkeys(task.data for task in tasks))}
     tasks.sort(key=lambda task: (order[task.data], task.config.seed))
     images = sum(data.size.images for data in known.values())
-    return Plan(title, folder, tuple(axes), by, tuple(tasks), images)
+    return SweepPlan(title, folder, tuple(axes), by, tuple(tasks), images)
 
 
 def _config(point: Point, wrong: list[str], looked_at: dict[str, str | None]) -> RunConfig | None:

@@ -20,7 +20,7 @@ from evojax_prune.data.files import open_file
 from evojax_prune.report.result import Result
 from evojax_prune.run.store import MARK
 from evojax_prune.sweep.file import shown
-from evojax_prune.sweep.plan import Plan
+from evojax_prune.sweep.plan import SweepPlan
 from evojax_prune.sweep.task import Task
 
 Row = dict[str, Any]
@@ -46,7 +46,7 @@ FIGURES = ("test_accuracy", "selection_accuracy", "active_units", "parameters")
 PRUNED = "pruned_test_accuracy"
 
 
-def make_rows(plan: Plan, failed: Mapping[str, str]) -> list[Row]:
+def make_rows(plan: SweepPlan, failed: Mapping[str, str]) -> list[Row]:
     """One row per run, in the order of the plan.
 
     Args:
@@ -234,7 +234,7 @@ class Contest:
     unpaired: dict[str, int]
 
 
-def contests_of(plan: Plan, rows: Sequence[Row], by: Sequence[str]) -> list[Contest]:
+def contests_of(plan: SweepPlan, rows: Sequence[Row], by: Sequence[str]) -> list[Contest]:
     """A contest for each field of the table that is an axis of several levels."""
     found = []
     for axis in plan.axes:

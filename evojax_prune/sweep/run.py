@@ -15,7 +15,7 @@ from evojax_prune.core.errors import UserError
 from evojax_prune.core.files import make_folder, os_errors, write_file
 from evojax_prune.methods.observer import Observer, Stage
 from evojax_prune.sweep.estimate import IMAGES, STARTUP, correction
-from evojax_prune.sweep.plan import Plan
+from evojax_prune.sweep.plan import SweepPlan
 from evojax_prune.sweep.results import read_result
 from evojax_prune.sweep.task import FOLDER, LOGS, Task, tidy
 from evojax_prune.sweep.worker import Ended
@@ -44,7 +44,7 @@ class Executor(AbstractContextManager[Any], Protocol):
 
 
 @dataclasses.dataclass(frozen=True)
-class Outcome:
+class SweepOutcome:
     """What became of a sweep.
 
     Attributes:
@@ -54,13 +54,13 @@ class Outcome:
         attempts: times that each run was begun now, by name.
     """
 
-    plan: Plan
+    plan: SweepPlan
     skipped: int
     failed: dict[str, Ended]
     attempts: dict[str, int]
 
 
-def run_sweep(plan: Plan, source: str, executor: Executor, observer: Observer) -> Outcome:
+def run_sweep(plan: SweepPlan, source: str, executor: Executor, observer: Observer) -> SweepOutcome:
     """Do the runs that are not finished.
 
     Args:
@@ -109,7 +109,7 @@ def _check_folder(folder: Path, tasks: Sequence[Task]) -> None:
         )
 
 
-def _run(plan: Plan, executor: Executor, observer: Observer) -> Outcome:
+def _run(plan: SweepPlan, executor: Executor, observer: Observer) -> SweepOutcome:
     waiting = [task for task in plan.tasks if not task.finished]
     skipped = len(plan.tasks) - len(waiting)
     with executor:
@@ -128,7 +128,7 @@ def _run(plan: Plan, executor: Executor, observer: Observer) -> Outcome:
                 book.again = []
     for task in plan.tasks:
         tidy(task)
-    return Outcome(plan, skipped, book.failed, dict(book.attempts))
+    return SweepOutcome(plan, skipped, book.failed, dict(book.attempts))
 
 
 class _Book:
@@ -173,7 +173,7 @@ class _Book:
             self._observer.note(f"{task.name} {ended.status}: {ended.sentence}")
 
 
-def seconds_left(plan: Plan, workers: int) -> float:
+def seconds_left(plan: SweepPlan, workers: int) -> float:
     """Seconds that the unfinished runs will take, by estimate and by what finished ones took."""
     took = [
         (read_result(task.folder)["wall_seconds"], task.expected)
