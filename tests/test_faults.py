@@ -29,6 +29,7 @@ from evojax_prune.report import figures, writers
 from evojax_prune.report.pruned import Pruned
 from evojax_prune.run import run as running
 from evojax_prune.run import store
+from evojax_prune.search import journal  # noqa: F401  before a fault replaces what it imports
 
 FULL = Path("/dev/full")
 
@@ -75,8 +76,7 @@ def fault(kind: str, name: str) -> Iterator[list[str]]:
     """One kind of fault at each write of files of a name or pattern; the list tells of it."""
     if kind == "full" and not FULL.exists():
         pytest.skip("there is no /dev/full")
-    happened: list[str] = []
-    errors, replace = files.os_errors, os.replace
+    happened, errors, replace = list[str](), files.os_errors, os.replace
 
     @contextlib.contextmanager
     def failing(doing: str, size: int | None = None) -> Iterator[None]:
