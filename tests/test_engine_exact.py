@@ -21,6 +21,7 @@ from evojax_prune.core.protocol import Protocol
 from evojax_prune.core.pruning import decode
 from evojax_prune.engine import fit_population, native
 from evojax_prune.engine.batches import epoch_order
+from evojax_prune.engine.xla import path
 
 PROTOCOL = Protocol(epochs=30, learning_rate=1e-2, decay=1e-3)
 SPLITS = make_splits()
@@ -109,6 +110,18 @@ def test_variants_of_sgd_equal_plain(engine, change):
             fits.params[m],
             plain[m].params,
         )
+
+
+@pytest.mark.parametrize("engine", ["xla dual", "xla primal"])
+def test_steps_in_blocks_equal_plain(engine, monkeypatch):
+    """Each step of a block has its own learning rate, and sees the steps before it."""
+    monkeypatch.setattr(path, "BLOCKS", (4,))
+    protocol = dataclasses.replace(PROTOCOL, epochs=4, batch_size=8, decay=0.05)
+    head = make_head("fc1", SPLITS)
+    masks = make_masks(head, "fc1")[:1]
+    plain = fit_plain(masks, 0, SPLITS, protocol, head)
+    fits = fit_population(masks, SPLITS, protocol, head=head, **way(engine))
+    np.testing.assert_allclose(fits.loss[0], plain.best_loss, rtol=1e-5)
 
 
 @pytest.mark.parametrize("smoothing", [0.1, pytest.param(0.9, marks=pytest.mark.slow)])

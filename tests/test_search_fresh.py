@@ -69,6 +69,22 @@ def test_standard_errors_are_honest_and_fall_with_the_looks() -> None:
     assert np.std(ratios) == pytest.approx(1, abs=0.1)
 
 
+def test_only_those_that_compete_are_looked_back_to() -> None:
+    rng = np.random.default_rng(4)
+    worth, among, active = rng.normal(size=30), np.arange(3, 30, 2), rng.integers(1, 9, 30)
+    every, some = Estimator([SCORE]), Estimator([SCORE])
+    for occasion in range(5):
+        seen = np.flatnonzero((rng.random(30) < 0.7) | (occasion == 0))
+        values = (worth[seen] + rng.normal(0, 0.3, len(seen)))[:, None]
+        every.observe(seen, occasion, values)
+        compete = np.isin(seen, among)
+        some.observe(seen[compete], occasion, values[compete])
+    found, expected = every.estimates(active, among), some.estimates(active)
+    np.testing.assert_array_equal(found.values[among], expected.values[among])
+    np.testing.assert_array_equal(found.errors[among], expected.errors[among])
+    assert np.isnan(np.delete(found.values, among)).all()
+
+
 def test_a_lucky_look_is_drawn_towards_genomes_of_its_size() -> None:
     rng = np.random.default_rng(0)
     active = rng.integers(4, 400, 80)

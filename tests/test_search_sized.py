@@ -137,6 +137,11 @@ def test_copies_are_replaced_at_their_size() -> None:
     np.testing.assert_array_equal(changed.sum(1), 5)
 
 
+def test_a_copy_without_a_bit_to_exchange_loses_one() -> None:
+    full = jnp.ones((1, LENGTH), bool)
+    assert replace_duplicates(KEY, full, full, keep_size=True).sum() == LENGTH - 1
+
+
 def test_consensus_takes_the_most_frequent_bits() -> None:
     population = np.array([[1, 1, 0, 0], [1, 0, 1, 0], [1, 0, 0, 1]], bool)
     assert consensus(population, 1).tolist() == [True, False, False, False]

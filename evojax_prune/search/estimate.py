@@ -140,9 +140,9 @@ class _Effects:
         size = np.log(np.maximum(active, 1).astype(np.float64))
         for _ in range(SWEEPS):
             raw = _means(genome, value - effects[occasion], looks)
-            ratio = self._ratio()
-            trend = _trend(size, raw, looks / (looks + ratio), looks > 0)
-            worth = trend + looks / (looks + ratio) * (raw - trend)
+            own = looks / np.where(looks > 0, looks + self._ratio(), 1.0)
+            trend = _trend(size, raw, own, looks > 0)
+            worth = trend + own * (raw - trend)
             before = effects
             effects = _means(occasion, value - worth[genome], here.astype(np.float64))
             effects = np.where(here > 0, effects - np.average(effects, weights=here), 0.0)
@@ -151,7 +151,8 @@ class _Effects:
                 break
         self.occasions = effects
         # Without looks of its own nothing is known but the trend.
-        error = np.sqrt(self.noise / (looks + self._ratio()))
+        weight = looks + self._ratio()
+        error = np.sqrt(self.noise / np.where(weight > 0, weight, 1.0))
         return np.where(looks > 0, worth, np.nan), error
 
     def _ratio(self) -> float:

@@ -24,7 +24,7 @@ def replace_duplicates(
         key: for the hash and the flips.
         children: ``bool [C, G]``.
         population: ``bool [P, G]``.
-        keep_size: with each bit, also flip the next one of the other kind.
+        keep_size: with each bit, also flip the next one of the other kind, if there is one.
 
     Returns:
         ``bool [C, G]``; after :data:`ROUNDS` attempts duplicates are let through.
@@ -47,8 +47,7 @@ def replace_duplicates(
         changed = children.at[place].set(children[place] ^ copies)
         if keep_size:
             partners = rows, _partners(children, points[attempt])
-            unlike = children[partners] != children[place]
-            changed = changed.at[partners].set(children[partners] ^ (copies & unlike))
+            changed = changed.at[partners].set(children[partners] ^ copies)
         return attempt + 1, changed, _copies(_hashes(changed, weights), known)
 
     start = jnp.int32(0), children, _copies(_hashes(children, weights), known)
@@ -56,7 +55,9 @@ def replace_duplicates(
 
 
 def _partners(genomes: jax.Array, points: jax.Array) -> jax.Array:
-    """For a bit of each genome ``bool [n, G]``, the next one after it that differs; cyclic."""
+    """For a bit of each genome ``bool [n, G]``, the next one after it that differs, cyclic; where
+    none does, itself.
+    """
 
     def partner(genome: jax.Array, point: jax.Array) -> jax.Array:
         unlike = jnp.roll(genome != genome[point], -point)
