@@ -7,8 +7,10 @@ import threading
 import time
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 
+from evojax_prune.data import ImageSplit
 from evojax_prune.data.stream import AHEAD, map_ahead
 
 
@@ -57,3 +59,24 @@ def test_what_still_runs_after_an_error_is_not_waited_for() -> None:
         list(map_ahead(work, range(3), workers=3))
     assert time.monotonic() - started < 30
     ended.set()
+
+
+class Stream:
+    """Items that can be iterated over and nothing else."""
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(9))
+
+
+@pytest.mark.parametrize("items", [Stream(), range(9)], ids=["stream", "sequence"])
+def test_only_the_images_that_are_picked_are_decoded(items: Stream | range) -> None:
+    decoded: list[int] = []
+
+    def decode(item: int) -> np.ndarray:
+        decoded.append(item)
+        return np.full((1, 1, 3), item, np.uint8)
+
+    split = ImageSplit("all", np.zeros(9, np.int32), "x", None, items, decode)
+    assert [int(image[0, 0, 0]) for image in split.pick([5, 2, 5])] == [5, 2, 5]
+    assert decoded == [5, 2, 5]
+    assert split.pick([]) == []
