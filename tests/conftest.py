@@ -84,7 +84,7 @@ def shared_data() -> Path:
 
 @pytest.fixture
 def in_time() -> Iterator[None]:
-    """A command that hangs fails; none of those tested so takes a second on an idle machine."""
+    """A command that hangs fails; on an idle machine none of them takes a second."""
     from deadlines import deadline
 
     with deadline(20):

@@ -1,35 +1,15 @@
-"""A search that is quick, and its journal."""
+"""Journals of a search that is quick."""
 
 from __future__ import annotations
 
-import functools
 import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from search_cases import Counted
+from search_cases import GENERATIONAL, Counted, matches, search
 
-from evojax_prune.core.objective import Objective
-from evojax_prune.search import (
-    GeneticOptions,
-    SearchResult,
-    SteadyStateOptions,
-    make_strategy,
-    run_search,
-)
+from evojax_prune.search import SearchResult
 from evojax_prune.search import journal as journals
-
-LENGTH = 60
-TARGET = np.random.default_rng(3).random(LENGTH) < 0.4
-FITNESS = Objective("fitness", "fitness")
-search = functools.partial(run_search, objectives=[FITNESS])
-GENERATIONAL = make_strategy("generational", LENGTH, GeneticOptions(population=20))
-STEADY = make_strategy("steady-state", LENGTH, SteadyStateOptions(population=20, children=6))
-
-
-def matches(genomes: np.ndarray) -> np.ndarray:
-    return (genomes == TARGET).mean(1)
 
 
 def write_journal(path: Path) -> bytes:

@@ -27,10 +27,12 @@ def own_registries() -> Iterator[None]:
     """What is registered within is forgotten after it."""
     known = (METHODS, OBJECTIVES, OPTIMIZERS, SOURCES, BACKBONES, TRACKERS, WRITERS)
     before = [dict(registry) for registry in known]
-    yield
-    for registry, content in zip(known, before, strict=True):
-        registry.clear()
-        registry.update(content)
+    try:
+        yield
+    finally:
+        for registry, content in zip(known, before, strict=True):
+            registry.clear()
+            registry.update(content)
 
 
 def plugin(folder: Path, name: str, text: str) -> Path:

@@ -1,12 +1,32 @@
-"""Evaluations and comparisons that the search tests share."""
+"""A quick search, evaluations and comparisons that the tests of searches share."""
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
 
-from evojax_prune.search import Evaluation, SearchResult
+from evojax_prune.core.objective import Objective
+from evojax_prune.search import (
+    Evaluation,
+    GeneticOptions,
+    SearchResult,
+    SteadyStateOptions,
+    make_strategy,
+    run_search,
+)
+
+LENGTH = 60
+TARGET = np.random.default_rng(3).random(LENGTH) < 0.4
+FITNESS = Objective("fitness", "fitness")
+search = functools.partial(run_search, objectives=[FITNESS])
+GENERATIONAL = make_strategy("generational", LENGTH, GeneticOptions(population=20))
+STEADY = make_strategy("steady-state", LENGTH, SteadyStateOptions(population=20, children=6))
+
+
+def matches(genomes: np.ndarray) -> np.ndarray:
+    return (genomes == TARGET).mean(1)
 
 
 class Counted:

@@ -12,12 +12,9 @@ import deploy_cases
 import numpy as np
 import pytest
 from hostile_cases import NINES, Make, Refused, X, Y, saved
+from plugin_cases import own_registries
 from safetensors import safe_open
 from safetensors.numpy import save_file as save_tensors
-
-from evojax_prune.methods import METHODS
-from evojax_prune.objectives import OBJECTIVES
-from evojax_prune.report import writers
 
 pytestmark = pytest.mark.usefixtures("in_time")
 
@@ -193,15 +190,9 @@ def test_words(words: str, refused: Refused, tmp_path: Path) -> None:
     ],
 )
 def test_what_plugins_register(line: str, said: str, refused: Refused, tmp_path: Path) -> None:
-    registries: list[dict[Any, Any]] = [METHODS, OBJECTIVES, writers.WRITERS]
-    before = [dict(registry) for registry in registries]
     (tmp_path / "p.py").write_text(f"from evojax_prune.{line}\n")
-    try:
+    with own_registries():
         refused(["--plugin", str(tmp_path / "p.py")], said)
-    finally:
-        for registry, entries in zip(registries, before, strict=True):
-            registry.clear()
-            registry.update(entries)
 
 
 def recarded(run: Path) -> None:

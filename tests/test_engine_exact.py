@@ -124,13 +124,16 @@ def test_steps_in_blocks_equal_plain(engine, monkeypatch):
     np.testing.assert_allclose(fits.loss[0], plain.best_loss, rtol=1e-5)
 
 
+OTHERS = ("xla dual", "xla dual side-by-side", "optax")
+
+
 @pytest.mark.parametrize("smoothing", [0.1, pytest.param(0.9, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     "engine",
     [
-        *(*NATIVE, "xla primal"),
-        *(pytest.param(e, marks=pytest.mark.slow) for e in ("xla dual", "optax")),
-        pytest.param("xla dual side-by-side", marks=pytest.mark.slow),
+        *NATIVE,
+        "xla primal",
+        *(pytest.param(e, marks=pytest.mark.slow) for e in OTHERS),
     ],
 )
 def test_label_smoothing_equals_plain(engine, smoothing):

@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 from page_cases import Page
 from PIL import Image
+from plugin_cases import own_registries
 
 from evojax_prune.cli import main as command
-from evojax_prune.features import BACKBONES, register_backbone
+from evojax_prune.features import register_backbone
 
 pytestmark = pytest.mark.pictures
 
@@ -28,11 +29,9 @@ FLAGS = (
 @pytest.fixture
 def backbone() -> Iterator[str]:
     """A backbone that takes no time."""
-    known = dict(BACKBONES)
-    register_backbone("mean", _means, image_size=16, version="1")
-    yield "mean"
-    BACKBONES.clear()
-    BACKBONES.update(known)
+    with own_registries():
+        register_backbone("mean", _means, image_size=16, version="1")
+        yield "mean"
 
 
 def _means(images: np.ndarray) -> np.ndarray:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from run_cases import interrupted_after
 
 import evojax_prune
 from evojax_prune.cli import main as command
@@ -17,7 +18,6 @@ from evojax_prune.core.outcome import Outcome
 from evojax_prune.methods import search as searching
 from evojax_prune.methods.choice import choose
 from evojax_prune.report.result import Result
-from evojax_prune.search import Evaluation
 
 QUICK = (
     *("--hidden", "8", "--population", "6", "--evaluations", "60", "--finalists", "3"),
@@ -128,17 +128,8 @@ def test_an_interrupted_search_on_fresh_splits_goes_on_to_the_same_numbers(
 ) -> None:
     whole = run(name="whole")
 
-    class Interrupted(searching.Evaluator):
-        left = 3
-
-        def __call__(self, genomes: np.ndarray, occasion: int | None = None) -> Evaluation:
-            if not self.left:
-                raise KeyboardInterrupt
-            self.left -= 1
-            return super().__call__(genomes, occasion)
-
     with monkeypatch.context() as patched:
-        patched.setattr(searching, "Evaluator", Interrupted)
+        patched.setattr(searching, "Evaluator", interrupted_after(3))
         words = ["--dataset", str(table), "--output", str(tmp_path / "results"), *QUICK]
         assert command.main(words) == 130
     resumed = run()

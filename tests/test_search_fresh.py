@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from search_cases import same
 
 from evojax_prune.core.objective import Objective
 from evojax_prune.search import Evaluation, GeneticOptions, LogitOptions, make_strategy, run_search
 from evojax_prune.search.estimate import MOST_PRIOR, Estimator
-from tests.search_cases import same
 
 SCORE = Objective("score", "score")
 SIZE = Objective("size", "size", maximised=False, noisy=False, scale="log")

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from journal_cases import GENERATIONAL, LENGTH, STEADY, matches, resume, search, write_journal
-from search_cases import Counted, same
+from journal_cases import resume, write_journal
+from search_cases import GENERATIONAL, LENGTH, STEADY, Counted, matches, same, search
 
 from evojax_prune.core.errors import UserError
 from evojax_prune.search import (

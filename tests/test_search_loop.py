@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 import numpy as np
 import pytest
-from search_cases import Counted, same
+from search_cases import (
+    GENERATIONAL,
+    LENGTH,
+    STEADY,
+    TARGET,
+    Counted,
+    matches,
+    same,
+    search,
+)
 
-from evojax_prune.core.objective import Objective
 from evojax_prune.search import (
     Evaluation,
     GenerationInfo,
@@ -17,15 +24,7 @@ from evojax_prune.search import (
     SteadyStateOptions,
     Strategy,
     make_strategy,
-    run_search,
 )
-
-LENGTH = 60
-TARGET = np.random.default_rng(3).random(LENGTH) < 0.4
-
-
-def matches(genomes: np.ndarray) -> np.ndarray:
-    return (genomes == TARGET).mean(1)
 
 
 def trap(genomes: np.ndarray) -> np.ndarray:
@@ -39,10 +38,6 @@ def few_bits(genomes: np.ndarray) -> np.ndarray:
 
 
 SMALL = make_strategy("steady-state", 5, SteadyStateOptions(population=6))
-GENERATIONAL = make_strategy("generational", LENGTH, GeneticOptions(population=20))
-STEADY = make_strategy("steady-state", LENGTH, SteadyStateOptions(population=20, children=6))
-FITNESS = Objective("fitness", "fitness")
-search = functools.partial(run_search, objectives=[FITNESS])
 
 
 @pytest.mark.parametrize("strategy", [GENERATIONAL, STEADY])

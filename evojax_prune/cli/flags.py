@@ -66,10 +66,15 @@ def _refuse_dropped(args: list[str]) -> None:
     """Refuse files and NAME=VALUE that are given twice, as the first ones would be dropped."""
     named = [n for n, field in RunConfig.model_fields.items() if "=" in _metavar(field)]
     flags = {f"--{_dashed(name)}" for name in (*named, "config", "plugin")}
-    given = [_dashed(word.partition("=")[0]) for word in args if word.startswith("--")]
+    given = _flag_words(args)
     for flag in flags.intersection(given):
         if given.count(flag) > 1:
             raise UserError(f"{flag} is given twice, of which only the last would count: join them")
+
+
+def _flag_words(args: list[str]) -> list[str]:
+    """The words that may be flags, without their values, in tyro's spelling."""
+    return [_dashed(word.partition("=")[0]) for word in args if word.startswith("-")]
 
 
 def settled(given: dict[str, Any]) -> dict[str, Any]:
@@ -120,7 +125,7 @@ def _named(args: list[str]) -> set[str] | None:
 
     tyro takes a millisecond to make a flag, and there are a hundred.
     """
-    words = {_dashed(word.partition("=")[0]) for word in args if word.startswith("-")}
+    words = set(_flag_words(args))
     if words & _OF_ALL:
         return None
     return {re.sub(r"^--(.*\.)?no-", r"--\1", word) for word in words} | words
