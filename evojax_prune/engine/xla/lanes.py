@@ -128,12 +128,13 @@ class _Run:
         rows, offset = self.x, None
         if self.dual:
             make = programs.dual_data(self.group.own_columns, self.head.bias[0])
-            rows, offset = make(self.x, columns, kernel, bias)
-            initial = Weights(
-                jax.numpy.zeros_like(offset), jax.numpy.zeros_like(bias), initial.later
-            )
+            made = make(self.x, columns, kernel, bias)
+            axes = (*self._data_axes(), 1, 1)
+            rows, offset, first, first_bias = map(self.place, made, axes)
+            initial = Weights(first, first_bias, initial.later)
         data = FirstLayer(rows, offset, self.y, columns, self.importance)
-        return Lanes(slots, data, kept, programs.begin(self.program)(initial), kernel, bias)
+        carry = self.place(programs.begin(self.program)(initial), 1)
+        return Lanes(slots, data, kept, carry, kernel, bias)
 
     def batches(self, most: int | None):
         """Minibatches of all folds, ``index [K, e, S, B]`` and ``weight [K, S, B]``."""
@@ -157,27 +158,19 @@ class _Run:
         lane_of = lanes.places
         places = np.asarray([lane_of[slot] for slot in slots])
 
-        def pick(tree: Any, axis: int | None) -> Any:
-            if axis is None:
-                return tree
-            return self.place(jax.tree.map(lambda a: jax.numpy.take(a, places, axis), tree), axis)
+        data, own = lanes.data, self.group.own_columns
+        axes = (*self._data_axes(), 0 if own else None, 0, 1, 1, 1)
+        of_members = (lanes.kept, lanes.carry, lanes.kernel, lanes.bias)
+        parts = (data.rows, data.offset, data.columns, *of_members)
+        taken = programs.take(parts, places, axes)
+        rows, offset, columns, *rest = map(self.place, taken, axes)
+        data = FirstLayer(rows, offset, self.y, columns, self.importance)
+        return Lanes(slots, data, *rest)
 
+    def _data_axes(self) -> tuple[int | None, int | None]:
+        """The axis of the members in the first layer's rows and offset; None where they share."""
         rows, offset, _ = self.axes
-        data = FirstLayer(
-            pick(lanes.data.rows, None if rows is None else 1),
-            pick(lanes.data.offset, None if offset is None else 1),
-            self.y,
-            pick(lanes.data.columns, 0 if self.group.own_columns else None),
-            self.importance,
-        )
-        return Lanes(
-            slots,
-            data,
-            pick(lanes.kept, 0),
-            pick(lanes.carry, 1),
-            pick(lanes.kernel, 1),
-            pick(lanes.bias, 1),
-        )
+        return (None if rows is None else 1, None if offset is None else 1)
 
     def harvest(self, lanes: Lanes, slots: set[int], started: float) -> dict[Key, MemberFit]:
         """Scores, and parameters if asked for, of some slots."""

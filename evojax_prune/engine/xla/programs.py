@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from evojax_prune.core.forward import jax_score_logits
 from evojax_prune.engine.xla import sgd
@@ -112,6 +113,18 @@ def initial(layers: Any, lanes: jax.Array, index: Any, kept: Any) -> sgd.Weights
     return jax.vmap(members, (0, None, None, None))(layers, lanes, index, kept)
 
 
+@functools.partial(jax.jit, static_argnames="axes")
+def take(
+    trees: tuple[Any, ...], places: np.ndarray, axes: tuple[int | None, ...]
+) -> tuple[Any, ...]:
+    """The members at ``places`` of each tree, along its axis; of one without an axis all of it."""
+
+    def taken(tree: Any, axis: int | None) -> Any:
+        return tree if axis is None else jax.tree.map(lambda a: jnp.take(a, places, axis), tree)
+
+    return tuple(map(taken, trees, axes))
+
+
 @functools.cache
 def begin(program: Program) -> Callable[[sgd.Weights], tuple[Any, StoppingState]]:
     """Program for the states of folds x members before their first epoch.
@@ -168,8 +181,8 @@ def train(program: Program, axes: Axes) -> Callable[..., tuple[Any, StoppingStat
 
 
 @functools.cache
-def dual_data(own: bool, biased: bool) -> Callable[..., tuple[jax.Array, jax.Array]]:
-    """Program for the Gram matrices and initial preactivations of a dual population.
+def dual_data(own: bool, biased: bool) -> Callable[..., tuple[jax.Array, ...]]:
+    """Program for the Gram matrices, initial preactivations and states of a dual population.
 
     Args:
         own: every member has its own active features.
@@ -177,15 +190,17 @@ def dual_data(own: bool, biased: bool) -> Callable[..., tuple[jax.Array, jax.Arr
 
     Returns:
         ``make(x [K, N, F], columns [P, F_active] | None, kernel [K, P, F_active, H],
-        bias [K, P, H])`` giving rows ``[K, (P,) N, N]`` and offset ``[K, P, N, H]``.
+        bias [K, P, H])`` giving rows ``[K, (P,) N, N]``, offset ``[K, P, N, H]``, and zeros as
+        large as the offset and as the bias: A and the bias before the first step.
     """
 
     def member(x, columns, kernel, bias):
         x = sgd.pick(x, columns)
-        return x @ x.T + float(biased), x @ kernel + bias[None]
+        offset = x @ kernel + bias[None]
+        return x @ x.T + float(biased), offset, jnp.zeros_like(offset), jnp.zeros_like(bias)
 
     axis = 0 if own else None
-    members = jax.vmap(member, (None, axis, 0, 0), (axis, 0))
+    members = jax.vmap(member, (None, axis, 0, 0), (axis, 0, 0, 0))
     return jax.jit(full_float32(jax.vmap(members, (0, None, 0, 0))))
 
 

@@ -247,7 +247,7 @@ def algorithm(kind: Callable[..., BinaryGA], plan: Plan, **more: Any) -> BinaryG
     return _algorithm(kind, plan.name, plan.genome_length, breeding, tuple(more.items()))
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=32)
 def _algorithm(
     kind: Callable[..., BinaryGA],
     name: str,

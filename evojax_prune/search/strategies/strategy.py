@@ -83,7 +83,7 @@ class Strategy(abc.ABC):
         """The genomes ``bool [P, G]`` that live on; None if the strategy keeps no population."""
 
 
-@functools.lru_cache(maxsize=16)
+@functools.lru_cache(maxsize=32)
 def asking(algorithm: PopulationBasedAlgorithm) -> Callable[..., Any]:
     """``algorithm.ask``; on a CPU without optimisations that take longer than they save.
 
