@@ -17,6 +17,7 @@ from evojax_prune.report.result import Result
 SEARCH = (
     *("--hidden", "4", "--search-protocol.epochs", "1", "--final-protocol.epochs", "1"),
     *("--population", "6", "--evaluations", "18", "--finalists", "1", "--objectives", "accuracy"),
+    *("--strategy", "generational", "--init", "random"),  # compiles faster than the default
 )
 DENSE = ("--method", "sensitivity", "--keep", "0.5", "--hidden", "8")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 
 import jax
@@ -56,42 +57,43 @@ def run_native(problem: Problem, protocol: Protocol, *, dual: bool, chunks=None)
     return state, [(first, first_bias), *rest]
 
 
-def forward(layers, x):
+def forward(layers, x, xp=np):
     for i, (kernel, bias) in enumerate(layers):
         x = x @ kernel
         x = x if bias is None else x + bias[None]
-        x = jnp.maximum(x, 0) if i < len(layers) - 1 else x
+        x = xp.maximum(x, 0) if i < len(layers) - 1 else x
     return x
+
+
+@functools.partial(jax.jit, static_argnames="nesterov")
+def _step(layers, velocity, x, y, lr, momentum, nesterov):
+    def batch_loss(layers):
+        logits = jax.nn.log_softmax(forward(layers, x, jnp))
+        rows = -jnp.take_along_axis(logits, y[:, None], 1)[:, 0]
+        return rows.mean(), rows.sum()
+
+    (_, total), grads = jax.value_and_grad(batch_loss, has_aux=True)(layers)
+    velocity = jax.tree.map(lambda v, g: momentum * v - lr * g, velocity, grads)
+    if nesterov:
+        moved = jax.tree.map(lambda w, v, g: w + momentum * v - lr * g, layers, velocity, grads)
+    else:
+        moved = jax.tree.map(lambda w, v: w + v, layers, velocity)
+    return moved, velocity, total
 
 
 def run_jax(problem: Problem, protocol: Protocol):
     """Losses of every epoch and the weights after each, by autodiff in float32."""
-
-    def batch_loss(layers, x, y):
-        logits = jax.nn.log_softmax(forward(layers, x))
-        rows = -jnp.take_along_axis(logits, y[:, None], 1)[:, 0]
-        return rows.mean(), rows.sum()
-
-    @jax.jit
-    def step(layers, velocity, x, y, lr):
-        (_, total), grads = jax.value_and_grad(batch_loss, has_aux=True)(layers, x, y)
-        m = np.float32(protocol.momentum)
-        velocity = jax.tree.map(lambda v, g: m * v - lr * g, velocity, grads)
-        if protocol.nesterov:
-            moved = jax.tree.map(lambda w, v, g: w + m * v - lr * g, layers, velocity, grads)
-        else:
-            moved = jax.tree.map(lambda w, v: w + v, layers, velocity)
-        return moved, velocity, total
-
-    layers = jax.tree.map(jnp.asarray, problem.layers)
-    velocity = jax.tree.map(jnp.zeros_like, layers)
+    layers, momentum = problem.layers, np.float32(protocol.momentum)
+    velocity = jax.tree.map(np.zeros_like, layers)
     losses, history, t = [], [], 0
     for order in problem.order:
         total = 0.0
         for i in range(0, len(order), protocol.batch_size):
             rows = order[i : i + protocol.batch_size]
             lr = np.float32(protocol.learning_rate / (1 + protocol.decay * t))
-            layers, velocity, loss = step(layers, velocity, problem.x[rows], problem.y[rows], lr)
+            layers, velocity, loss = _step(
+                layers, velocity, problem.x[rows], problem.y[rows], lr, momentum, protocol.nesterov
+            )
             total += float(loss)
             t += 1
         losses.append(total / len(order))

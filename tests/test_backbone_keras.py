@@ -48,7 +48,8 @@ def images(count: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    "suffix", [".weights.h5", ".keras", pytest.param(".h5", marks=pytest.mark.slow)]
+    "suffix",
+    [".weights.h5", *(pytest.param(name, marks=pytest.mark.slow) for name in (".keras", ".h5"))],
 )
 def test_features_are_those_that_keras_gives(
     keras: Any, network: Any, tmp_path: Path, suffix: str

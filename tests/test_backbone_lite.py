@@ -22,16 +22,8 @@ def needs_weights(name: str) -> None:
         pytest.skip(f"the weights package of {name} is not installed")
 
 
-LARGE = lite_reference.CASES[:3]
-
-
-@pytest.mark.parametrize(
-    ("name", "size"),
-    [
-        pytest.param(*case, marks=[pytest.mark.slow] if case in LARGE else [])
-        for case in lite_reference.CASES
-    ],
-)
+@pytest.mark.slow  # the smallest one is tested through the public function
+@pytest.mark.parametrize(("name", "size"), lite_reference.CASES)
 def test_features_are_those_of_the_published_implementation(name: str, size: int) -> None:
     needs_weights(name)
     net = backbones.load(name, image_size=size)

@@ -102,7 +102,7 @@ def test_units_are_ranked_by_the_weights_on_either_side() -> None:
 
 @pytest.mark.parametrize(
     "mode",
-    [*(pytest.param(mode, marks=pytest.mark.slow) for mode in ("fc1", "fc2")), "features", "both"],
+    ["features", *(pytest.param(mode, marks=pytest.mark.slow) for mode in ("fc1", "fc2", "both"))],
 )
 def test_sensitivities_rank_each_pruned_group_by_every_norm(mode: str) -> None:
     known = dense(mode)

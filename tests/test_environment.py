@@ -13,9 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from hostile_cases import DENSE, saved
+from plugin_cases import own_registries
 from test_signals import images
 
 from evojax_prune.cli import main as command
+from evojax_prune.features import register_backbone
 
 CAPABILITIES_VERSION = 0x20080522
 OVERRIDING = 0b110
@@ -49,6 +51,15 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     words = ["--dataset", str(table), "--output", str(folder / "run"), *DENSE]
     assert command.main(words) == 0
     return folder / "run"
+
+
+@pytest.fixture
+def pictured(tmp_path: Path) -> Iterator[list[str]]:
+    """Words of a run on images, whose backbone takes no time to compile."""
+    with own_registries():
+        corners = {"image_size": 8, "version": "1"}
+        register_backbone("corners", lambda b: b[:, ::7, ::7].reshape(len(b), 12), **corners)
+        yield ["--dataset", str(images(tmp_path / "images")), "--backbone", "corners", *DENSE]
 
 
 # --- permissions ---------------------------------------------------------------------------------
@@ -99,12 +110,15 @@ def test_what_may_not_be_used_is_a_sentence(
 @pytest.mark.skipif(os.name != "posix", reason="there are no modes of files")
 @pytest.mark.parametrize("mode", [pytest.param(0o555, marks=pytest.mark.slow), 0])
 def test_a_cache_that_may_not_be_used_costs_a_notice(
-    mode: int, tmp_path: Path, cache_dir: Path, capsys: pytest.CaptureFixture[str]
+    mode: int,
+    pictured: list[str],
+    tmp_path: Path,
+    cache_dir: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     cache_dir.chmod(mode)
-    words = ["--dataset", str(images(tmp_path / "images")), "--image-size", "32", *DENSE]
     with as_a_user():
-        assert command.main([*words, "--output", str(tmp_path / "run")]) == 0
+        assert command.main([*pictured, "--output", str(tmp_path / "run")]) == 0
     assert "features are not cached, so the next run" in capsys.readouterr().err
     cache_dir.chmod(0o755)
     assert not list(cache_dir.iterdir())
@@ -112,14 +126,13 @@ def test_a_cache_that_may_not_be_used_costs_a_notice(
 
 @pytest.mark.skipif(os.name != "posix", reason="there are no modes of files")
 def test_cached_features_that_may_not_be_read_are_made_again(
-    tmp_path: Path, cache_dir: Path, capsys: pytest.CaptureFixture[str]
+    pictured: list[str], tmp_path: Path, cache_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["--dataset", str(images(tmp_path / "images")), "--image-size", "32", *DENSE]
-    assert command.main([*words, "--output", str(tmp_path / "run")]) == 0
+    assert command.main([*pictured, "--output", str(tmp_path / "run")]) == 0
     (entry,) = cache_dir.glob("features-*.safetensors")
     entry.chmod(0)
     with as_a_user():
-        assert command.main([*words, "--output", str(tmp_path / "again")]) == 0
+        assert command.main([*pictured, "--output", str(tmp_path / "again")]) == 0
     said = " ".join(capsys.readouterr().err.split())
     assert "are not used, but computed again: [Errno 13] Permission denied" in said
     assert entry.stat().st_mode & 0o777

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -46,13 +47,18 @@ def modules() -> Iterator[tuple[str, Path]]:
         yield name, path
 
 
+@functools.cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
 def imports(path: Path) -> Iterator[tuple[int, str]]:
     """Line, and name below the package, of every import; those for types only are left out."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    tree = parsed(path)
     typing_only = {
         inner
         for node in ast.walk(tree)
-        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        if isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING"
         for inner in ast.walk(node)
     }
     for node in ast.walk(tree):
@@ -124,7 +130,7 @@ def test_no_circles() -> None:
 
 
 def _top_level(path: Path, known: dict[str, Path]) -> set[str]:
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    tree = parsed(path)
     deferred = {
         inner
         for node in ast.walk(tree)
@@ -149,7 +155,7 @@ def test_nothing_is_too_long(folder: str) -> None:
         text = path.read_text(encoding="utf-8")
         if (count := len(text.splitlines())) > LONGEST_FILE:
             long.append(f"{path.relative_to(ROOT)}: {count} lines")
-        for node in ast.walk(ast.parse(text)):
+        for node in ast.walk(parsed(path)):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 count = (node.end_lineno or 0) - node.lineno + 1 - _docstring(node)
                 if count > LONGEST_FUNCTION:

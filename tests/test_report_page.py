@@ -42,7 +42,13 @@ def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("evojax_prune.report.figures.svg_text", svg_text)
 
 
-@pytest.mark.parametrize(("mode", "grain"), [("features", "neurons"), ("both", "connections")])
+@pytest.mark.parametrize(
+    ("mode", "grain"),
+    [
+        pytest.param("features", "neurons", marks=pytest.mark.slow),
+        ("both", "connections"),
+    ],
+)
 def test_every_picture_is_drawn(mode: ModeName, grain: Grain) -> None:
     page = read(make_pruned(make_problem(mode, grain)))
     assert len(page.of("svg")) == (8 if mode != "both" else 10)
@@ -194,8 +200,8 @@ FORMULA = "_$x^{2$, $y$"
 @pytest.mark.parametrize(
     "changed",
     [
-        {"objectives": 1},
         {},
+        pytest.param({"objectives": 1}, marks=pytest.mark.slow),
         pytest.param({"search": False, "objectives": 1}, marks=pytest.mark.slow),
     ],
 )

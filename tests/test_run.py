@@ -107,7 +107,7 @@ def test_the_configuration_that_is_written_repeats_the_run(run: Run, tmp_path: P
 @pytest.mark.parametrize(
     "args",
     [
-        ("--mode", "features", "--grain", "connections"),
+        pytest.param(("--mode", "features", "--grain", "connections"), marks=pytest.mark.slow),
         pytest.param(("--mode", "fc2", *TWO_LAYERS), marks=pytest.mark.slow),
         ("--mode", "both", "--selection", "test", *TWO_LAYERS),
         ("--selection", "test-half"),
@@ -227,7 +227,8 @@ def test_the_smallest_size_within_one_standard_error_is_taken(run: Run, tmp_path
     )
 
 
-@pytest.mark.parametrize("mode", ["features", pytest.param("both", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["features", "both"])
 def test_a_search_follows_sensitivities(run: Run, mode: str) -> None:
     guided = ("--init", "sensitivity", "--mutation-bias", "2", "--evaluations", "30")
     hidden = TWO_LAYERS if mode == "both" else ()

@@ -168,8 +168,6 @@ def test_units_are_searched_for_like_features(run: Run, mode: str) -> None:
 
 
 def test_a_size_is_kept_to(run: Run) -> None:
-    one = run("--objectives", "cross-entropy", "--size", "4", name="one")
-    assert {head.active_units for head in one.finalists} == {4}
     front = run("--size", "6", name="front")
     assert max(head.active_units for head in front.finalists) <= 6
     assert front.best.test_accuracy > 0.7  # the four that matter are among them
@@ -248,7 +246,7 @@ def test_arrays_are_pruned_without_a_file(tmp_path: Path) -> None:
     names = np.array(["cat", "dog", "eel"])[y]
     settings = {"size": 4, "objectives": ["cross-entropy"], "population": 6, "evaluations": 24}
     pruned = evojax_prune.prune(x.astype(np.float64), names, hidden=[8], **settings)
-    assert pruned.genome.sum() == 4
+    assert {head.active_units for head in pruned.result.finalists} == {4}
     assert pruned.problem.splits[0].classes == ("cat", "dog", "eel")
     assert pruned.head.predict(x).shape == (120,)
     pruned.save(tmp_path / "saved")

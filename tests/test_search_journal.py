@@ -158,6 +158,7 @@ SCORES = np.random.default_rng(0).normal(size=(3, LENGTH)).round(1)  # with ties
 GUIDED = GeneticOptions(population=20, init="scores", mutation_bias=1.0)
 
 
+@pytest.mark.slow
 def test_a_guided_search_resumes_with_the_rankings_it_began_with(tmp_path: Path) -> None:
     path = tmp_path / "journal"
     strategy = make_strategy("generational", LENGTH, GUIDED, scores=SCORES)

@@ -81,6 +81,7 @@ def test_algorithms_of_every_kind_search_masks(name: str) -> None:
     assert (kind.ask._cache_size(), kind.tell._cache_size()) == before  # type: ignore[attr-defined]
 
 
+@pytest.mark.slow
 def test_a_distribution_based_algorithm_climbs() -> None:
     strategy = make_strategy("SNES", LENGTH, LogitOptions(population=16))
     result = search(strategy, matches, evaluations=480, seed=0)

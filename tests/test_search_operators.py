@@ -43,6 +43,8 @@ def draw(initial: InitialGenomes, members: int, guide: jax.Array | None = None) 
 exact = jax.jit(exactly, static_argnums=1)
 renewed = jax.jit(replace_duplicates)
 nam = jax.jit(parents.negative_assortative)
+many_nam = jax.jit(jax.vmap(parents.negative_assortative, (0, None, None, None)))
+many_roulette = jax.jit(jax.vmap(parents.roulette, (0, None, None, None)))
 uniform = jax.jit(variation.uniform)
 one_point = jax.jit(variation.one_point)
 
@@ -64,8 +66,7 @@ def test_nam_draws_first_parent_and_candidates_evenly() -> None:
     population = np.zeros((members, LENGTH), bool)
     population[0, :5] = True  # the farthest from everybody else
     unused = jnp.zeros(members)
-    choose = jax.jit(jax.vmap(nam, (0, None, None, None)))
-    pairs = np.asarray(choose(keys(4000), population, unused, unused))
+    pairs = np.asarray(many_nam(keys(4000), population, unused, unused))
     np.testing.assert_allclose(np.bincount(pairs[:, 0]) / 4000, 1 / members, atol=0.025)
     # Wherever it is one of the three candidates of seven it must be taken.
     chosen = pairs[pairs[:, 0] != 0, 1] == 0
@@ -82,9 +83,8 @@ def test_nam_in_a_tiny_population(members: int) -> None:
 
 
 def draw_roulette(fitness: list[float], count: int = 6000) -> np.ndarray:
-    population = jnp.zeros((len(fitness), LENGTH), bool)
-    choose = jax.jit(jax.vmap(parents.roulette, (0, None, None, None)))
-    drawn = choose(keys(count), population, jnp.array(fitness, jnp.float32), jnp.zeros(3))
+    population = np.zeros((len(fitness), LENGTH), bool)
+    drawn = many_roulette(keys(count), population, np.array(fitness, np.float32), np.zeros(3, "f4"))
     return np.bincount(np.asarray(drawn).ravel(), minlength=len(fitness)) / (2 * count)
 
 

@@ -47,7 +47,28 @@ def blobs(rows: int = 90, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     return rng.normal(size=(rows, 12)) + 4 * np.eye(3, 12)[y], np.array(["c", "a", "b"])[y]
 
 
-@parametrize_with_checks([HeadPruner(**QUICK)])
+LENGTHY = {
+    "check_classifiers_classes",
+    "check_dtype_object",
+    "check_estimators_dtypes",
+    "check_fit_idempotent",
+    "check_pipeline_consistency",
+}
+"""Checks that fit a dozen heads each."""
+
+
+def quickly(estimator: Any) -> pytest.MarkDecorator:
+    """scikit-learn's checks of an estimator; those that take long are slow."""
+    mark = parametrize_with_checks([estimator]).mark
+    names, checks = mark.args
+    marked = [
+        pytest.param(one, check, marks=[pytest.mark.slow] if check.func.__name__ in LENGTHY else [])
+        for one, check in checks
+    ]
+    return pytest.mark.parametrize(names, marked, **mark.kwargs)
+
+
+@quickly(HeadPruner(**QUICK))
 def test_scikit_learns_checks(estimator: Any, check: Callable[[Any], None]) -> None:
     check(estimator)
 
