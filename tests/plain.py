@@ -29,7 +29,7 @@ class PlainFit:
     epochs: int
 
     def logits(self, x: np.ndarray, masks: Masks, member: int, head: HeadSpec) -> np.ndarray:
-        return np.asarray(_logits(_masked(self.params, _layer_masks(masks, member)), x, head))
+        return np.asarray(_logits(self.params, _layer_masks(masks, member), x, head))
 
 
 def _layer_masks(masks: Masks, member: int) -> Params:
@@ -37,14 +37,12 @@ def _layer_masks(masks: Masks, member: int) -> Params:
     return {f"layer_{i}": np.asarray(m, np.float32) for i, m in enumerate(layers)}
 
 
-def _masked(params: Params, masks: Params) -> Params:
-    return {
+@partial(jax.jit, static_argnames="head")
+def _logits(params: Params, masks: Params, x: jax.Array, head: HeadSpec) -> jax.Array:
+    masked = {
         name: {**layer, "kernel": layer["kernel"] * masks[name]} for name, layer in params.items()
     }
-
-
-def _logits(params: Params, x: np.ndarray, head: HeadSpec) -> jax.Array:
-    return Head(head).apply({"params": params}, jnp.asarray(x))
+    return Head(head).apply({"params": masked}, x)
 
 
 def _loss(

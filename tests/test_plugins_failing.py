@@ -132,7 +132,10 @@ FAILING = [
     ("backbone", BACKBONE, "images[0, 0, 0, 9]", "line 6 (IndexError: index 9 is out of bounds"),
 ]
 WORDS = {
-    "objective": ("--objectives", "mine", "--size-penalty", "0.1"),
+    "objective": (
+        *("--objectives", "mine", "--size-penalty", "0.1"),
+        *("--strategy", "generational", "--init", "random"),  # compiles faster than the default
+    ),
     "method": ("--method", "mine", "--hidden", "8"),
     "optimizer": ("--search-protocol.optimizer", "mine"),
     "backbone": ("--dataset", "digits", "--backbone", "mine"),

@@ -223,7 +223,9 @@ def test_they_are_evosax_algorithms() -> None:
     assert algorithm.get_population(state).shape == (SIZE, LENGTH)
 
 
-@pytest.mark.parametrize("name", ["steady-state", "generational"])
+@pytest.mark.parametrize(
+    "name", [pytest.param("steady-state", marks=pytest.mark.slow), "generational"]
+)
 def test_ask_and_tell_compile_once(name: str) -> None:
     strategy = make_strategy(name, 19, EveryOption(population=4))
     ask, tell = asking(strategy.algorithm), type(strategy.algorithm).tell

@@ -111,7 +111,7 @@ class LogitStrategy(Strategy):
         self, key: jax.Array, genomes: np.ndarray, costs: np.ndarray, state: LogitState
     ) -> LogitState:
         """See :class:`Strategy`."""
-        fitness = _finite(jnp.asarray(costs[:, 0], jnp.float32))
+        fitness = jnp.asarray(_finite(costs[:, 0]))
         with _evosax_rules():
             if state.evolution is None:
                 evolution = self.algorithm.init(key, state.logits, fitness, self._params)
@@ -268,11 +268,12 @@ def _evosax_rules() -> Iterator[None]:
         yield
 
 
-def _finite(fitness: jax.Array) -> jax.Array:
+def _finite(costs: np.ndarray) -> np.ndarray:
     """Failed genomes (+inf) as bad as the worst of the others: gradients cannot take infinities."""
-    sound = jnp.isfinite(fitness)
-    worst = jnp.max(jnp.where(sound, fitness, -jnp.inf))
-    return jnp.where(sound, fitness, jnp.where(jnp.any(sound), worst, 0.0))
+    with np.errstate(over="ignore"):
+        fitness = costs.astype(np.float32)
+    sound = np.isfinite(fitness)
+    return np.where(sound, fitness, fitness[sound].max() if sound.any() else np.float32(0))
 
 
 def _strongly_typed(state: Any) -> Any:
