@@ -116,7 +116,7 @@ def test_images_of_digits() -> None:
     same_images("digits", LoadOptions(), "all", [1796, 3, 3])
 
 
-@pytest.mark.parametrize("form", ["array_record", "tfrecord"])
+@pytest.mark.parametrize("form", ["array_record", pytest.param("tfrecord", marks=pytest.mark.slow)])
 def test_images_of_a_named_data_set(shared_data: Path, tmp_path: Path, form: str) -> None:
     folder = tmp_path / "cifar10" / "3.0.2"
     shutil.copytree(shared_data / "tfds" / "cifar10" / "3.0.2", folder)

@@ -299,6 +299,7 @@ def test_every_table_says_selected_on_test(run: Run, capsys: pytest.CaptureFixtu
     assert capsys.readouterr().out.count("selected on test") >= 4
 
 
+@pytest.mark.slow
 def test_the_command_itself(table: Path, tmp_path: Path) -> None:
     """In a process of its own, off a terminal, as a user starts it."""
     words = [sys.executable, "-m", "evojax_prune.run", "--dataset", str(table), *TRAINING]

@@ -89,7 +89,7 @@ def test_a_distribution_based_algorithm_climbs() -> None:
     assert last > first + 0.2
 
 
-@pytest.mark.parametrize("name", ["SNES", "SimpleGA"])
+@pytest.mark.parametrize("name", ["SNES", pytest.param("SimpleGA", marks=pytest.mark.slow)])
 def test_scores_shape_the_first_generation(name: str) -> None:
     strategy = make_strategy(
         name,
@@ -153,7 +153,10 @@ def test_options_reach_the_algorithm() -> None:
         ("PGPE", {"population": 9}, "population of 9.*must be even"),
         ("ESMC", {"population": 9}, "population of 9.*ask for 8"),
         ("SV_Open_ES", {"population": 11}, "population of 11"),
-        ("CMA_ES", {"genome_length": 60_000}, "GiB for genomes of 60000 bits"),
+        pytest.param(
+            *("CMA_ES", {"genome_length": 60_000}, "GiB for genomes of 60000 bits"),
+            marks=pytest.mark.slow,
+        ),
         ("generational", {"genome_length": 0}, "genome_length is 0"),
         ("steady-state", {"children": 9}, "children is 9, expected 2 to 8"),
         ("steady-state", {"init": "scores"}, "need scores"),
