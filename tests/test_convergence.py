@@ -76,7 +76,7 @@ def test_a_run_names_them(rate: float, epochs: int, says: bool) -> None:
     protocol = {"epochs": epochs, "steps": 0, "learning_rate": rate, "momentum": 0.0}
     pruned = prune(
         x, y, hidden=[6], selection="holdout", population=6, evaluations=12, finalists=2,
-        objectives=["cross-entropy"],
+        objectives=["cross-entropy"], strategy="generational", init="random",
         search_protocol={"epochs": 2}, final_protocol=protocol,
     )  # fmt: skip
     stream = io.StringIO()

@@ -165,9 +165,9 @@ def prune(
         >>> rng = np.random.default_rng(0)
         >>> y = np.arange(90) % 3
         >>> x = rng.normal(size=(90, 12)) + 2 * np.eye(3, 12)[y]
-        >>> pruned = prune(x, y, size=4, objectives=["cross-entropy"], population=6, evaluations=24)
-        >>> int(pruned.genome.sum())
-        4
+        >>> pruned = prune(x, y, size=4, population=6, evaluations=24)
+        >>> bool(pruned.genome.sum() <= 4)
+        True
     """
     if observer is not None and not isinstance(observer, Observer):
         raise UserError(f"observer is a {type(observer).__name__}, expected an Observer or None")
