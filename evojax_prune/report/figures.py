@@ -203,7 +203,7 @@ def _plot_baselines(result: Result, ax: Axes) -> None:
 
 
 def plot_convergence(pruned: Pruned, ax: Axes | None = None) -> Axes:
-    """How far the search came by its own measure: the search protocol, on the selection split.
+    """How far the search came by its own measure: the search protocol, on selection rows.
 
     Of one objective the best and mean value against genomes, and the dense head's; of several the
     hypervolume of the front. Without a search: accuracy of each size that was tried.
@@ -281,8 +281,8 @@ def _plot_active(ax: Axes, trials: Trials) -> None:
     assert trials.generation is not None, "nothing to show without generations"
     means = _by_generation(trials.generation, trials.active_fraction)
     ax.plot(*means, color="C1", marker=".")
-    ax.set_ylim(0, 1)
-    ax.set_ylabel("active\nfraction")
+    ax.set_ylim(bottom=0)
+    ax.set_ylabel("mean active fraction\nof new genomes")
     ax.grid(alpha=0.3)
 
 

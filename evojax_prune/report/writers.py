@@ -178,18 +178,21 @@ def _cell(value: object) -> object:
 def _convergence(path: Path, pruned: Pruned) -> None:
     """How the objective moved with the evaluations, or with the size."""
     problem, found = pruned.problem, pruned.found
-    on = (
-        f"test split: {summary.SELECTED_ON_TEST}" if problem.selected_on_test else "selection split"
-    )
+    if problem.selected_on_test:
+        on = f"the test split: {summary.SELECTED_ON_TEST}"
+    elif problem.resampled:
+        on = "fresh splits"
+    else:
+        on = "the selection split" if problem.folds == 1 else f"{problem.folds} folds"
     name, mode = figures.literal(problem.name), problem.pruning.mode.name
     trials = found.trials
     with figures.style():
         figure = figures.new_figure()
         if trials.generation is None:
-            title = f"{name}, {mode}: {figures.literal(found.name)} on the {on}"
+            title = f"{name}, {mode}: {figures.literal(found.name)} on {on}"
             figures.plot_convergence(pruned, figure.subplots()).set_title(title, size="medium")
         else:
-            title = f"{name}, {mode}: search on the {on}"
+            title = f"{name}, {mode}: search on {on}"
             figures.convergence(figure, trials, found.dense_values[0], title)
         save_file(path, lambda part: figures.save(figure, part))
 
