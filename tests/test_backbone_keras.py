@@ -66,6 +66,7 @@ def test_features_are_those_that_keras_gives(
     np.testing.assert_allclose(features, expected, rtol=1e-4, atol=1e-5 * np.abs(expected).max())
 
 
+@pytest.mark.slow
 def test_a_file_with_a_top_serves_as_well(keras: Any, network: Any, tmp_path: Path) -> None:
     top = keras.layers.Dense(3, name="top")
     whole = keras.Sequential([*network.layers, top])
@@ -112,6 +113,7 @@ def test_a_failed_download_names_the_way_out(keras: Any, monkeypatch: pytest.Mon
         backbones.load(NAME, image_size=SIZE)
 
 
+@pytest.mark.slow
 def test_a_network_is_built_as_for_its_imagenet_weights(keras: Any) -> None:
     """EfficientNet divides by the root of the standard deviation with these weights only."""
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):

@@ -87,6 +87,7 @@ def test_weights_of_another_network_are_refused(
         backbones.load("efficientnet-lite0", path)
 
 
+@pytest.mark.slow
 def test_a_fine_tuned_classifier_does_not_matter(tmp_path: Path) -> None:
     tensors = small_change(**{"_fc.weight": np.zeros((3, 1280), "f4"), "_fc.bias": None})
     path = torch_files.write(tmp_path / "mine.pt", tensors, zipped=True)

@@ -266,8 +266,7 @@ SMALL, LARGE = (20, 2, (8,)), (97, 1000, (9, 7, 5))
     ("engine", "rows", "classes", "hidden"),
     [
         *(pytest.param(*p.values, *s, marks=p.marks) for p in NATIVE for s in (SMALL, LARGE)),
-        ("xla dual", *SMALL),
-        pytest.param("xla dual", *LARGE, marks=pytest.mark.slow),
+        *(pytest.param("xla dual", *s, marks=pytest.mark.slow) for s in (SMALL, LARGE)),
     ],
 )
 def test_sizes(engine, rows, classes, hidden):

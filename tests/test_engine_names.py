@@ -26,6 +26,7 @@ def test_public_names_exist(name: str) -> None:
     assert getattr(engine, name).__doc__
 
 
+@pytest.mark.slow
 def test_names_of_engines_cost_nothing_and_training_needs_no_flax() -> None:
     program = (
         "import sys\n"

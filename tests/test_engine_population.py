@@ -197,9 +197,8 @@ def test_diverged_training_scores_nan(engine):
     assert np.isnan(fits.loss).all()
 
 
-@pytest.mark.parametrize(
-    "placement", [pytest.param("workers", marks=pytest.mark.slow), "side-by-side"]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("placement", ["workers", "side-by-side"])
 def test_a_search_compiles_few_programs(placement):
     """Widths are padded to four levels, each of which compiles a handful of programs once."""
     rng = np.random.default_rng(0)

@@ -34,7 +34,7 @@ HEAD = head_spec("features", 12, 3, ())
     [
         ("neurons", "auto"),
         pytest.param("neurons", "xla dual", marks=pytest.mark.slow),
-        ("neurons", "optax"),
+        pytest.param("neurons", "optax", marks=pytest.mark.slow),
         ("connections", "auto"),
     ],
 )

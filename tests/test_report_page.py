@@ -157,6 +157,7 @@ def test_a_head_without_errors_says_so() -> None:
     assert "makes no errors on the test rows" in " ".join(read(pruned).text)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_many_classes_are_cut_short_and_said_to_be() -> None:
     page = read(make_pruned(make_problem(classes=[f"class {i}" for i in range(50)])))
     text = " ".join(page.text)

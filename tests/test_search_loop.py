@@ -148,7 +148,7 @@ def test_a_wrong_evaluation_is_refused(returned: Any, message: str) -> None:
         search(GENERATIONAL, returned, evaluations=20, seed=0)
 
 
-@pytest.mark.parametrize("problem", [matches, trap])
+@pytest.mark.parametrize("problem", [pytest.param(matches, marks=pytest.mark.slow), trap])
 def test_both_algorithms_beat_random_search(problem: Any) -> None:
     budget, trials = 400, range(2)
     random = [

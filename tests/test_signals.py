@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -202,14 +202,17 @@ COMMANDS = {
 
 
 @pytest.mark.parametrize(
-    "command_line",
+    ("command_line", "names"),
     [
-        pytest.param(words, id=name, marks=[] if name == "a plugin" else pytest.mark.slow)
-        for name, words in COMMANDS.items()
+        pytest.param(COMMANDS["a plugin"], ["SIGTERM"], id="a plugin, one signal"),
+        *(
+            pytest.param(words, SIGNALS, id=name, marks=pytest.mark.slow)
+            for name, words in COMMANDS.items()
+        ),
     ],
 )
 def test_a_signal_while_jax_is_imported_ends_every_command(
-    command_line: str, tmp_path: Path, cache_dir: Path
+    command_line: str, names: Sequence[str], tmp_path: Path, cache_dir: Path
 ) -> None:
     """An exception there would crash the process, so even what waits for one is not to see it."""
     run = tmp_path / "run"
@@ -221,7 +224,7 @@ def test_a_signal_while_jax_is_imported_ends_every_command(
     (tmp_path / "sweep.yaml").write_text("base: {dataset: digits}\ngrid: {seed: [0, 1]}\n")
     before = set(tmp_path.iterdir())
     words = command_line.format(run=run, here=tmp_path).split()
-    for name in SIGNALS:
+    for name in names:
         number = getattr(signal, name)
         done = subprocess.run(
             [sys.executable, "-c", PROGRAM, "JAX", str(int(number)), *words],

@@ -158,6 +158,7 @@ def test_an_unknown_tracker(capsys: pytest.CaptureFixture[str]) -> None:
     assert "did you mean 'tensorboard'" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_no_client_is_imported_for_help() -> None:
     code = (
         "import sys\nfrom evojax_prune.cli.main import main\n"
