@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import jax
@@ -52,46 +53,62 @@ class Recorded:
         return state
 
 
+# What the algorithm draws, of keys split as it splits them; compiled whole, which takes less time.
+
+
+@partial(jax.jit, static_argnums=(1, 2))
+def first_draws(key: jax.Array, size: int, length: int) -> tuple[jax.Array, jax.Array]:
+    keys = jax.random.split(key, (size, 3))
+    words = jax.vmap(lambda k: jax.random.bits(k, (length,), "uint32"))(keys[:, 2])
+    return jax.vmap(jax.random.uniform)(keys[:, 0]), words
+
+
+@partial(jax.jit, static_argnums=(1, 2))
+def draws(key: jax.Array, size: int, length: int) -> tuple[jax.Array, ...]:
+    key_parents, key_crossover, key_mutation = jax.random.split(key, (1, 3))[0]
+    key_coin, _, key_point = jax.random.split(key_mutation, 3)
+    return (
+        jax.random.bits(key_parents, (size,), "uint32"),
+        jax.random.bits(key_crossover, (-(-length // 8),), "uint8"),
+        jax.random.uniform(key_coin),
+        jax.random.randint(key_point, (2,), 0, length),
+    )
+
+
+@jax.jit
+def key_of(seed: int, generation: int) -> jax.Array:
+    return jax.random.split(jax.random.fold_in(jax.random.key(seed), generation))[0]
+
+
 def numpy_steady_state(
     seed: int, generations: int, options: dict[str, Any]
 ) -> Iterator[np.ndarray]:
     """The reference's algorithm written down anew, fed with the same random numbers."""
     size, length = options["population"], LENGTH
 
-    def at(generation: int) -> jax.Array:
-        return jax.random.split(jax.random.fold_in(jax.random.key(seed), generation))[0]
-
     def worst_first(fitness: np.ndarray, population: np.ndarray) -> list[int]:
         order = sorted(range(size), key=lambda i: (-fitness[i], population[i].sum(), i))
         return order[::-1]
 
     population = np.zeros((size, length), int)
-    for member, (key_density, _, key_bits) in zip(
-        population, jax.random.split(at(0), (size, 3)), strict=True
-    ):
-        density = np.float32(jax.random.uniform(key_density))
+    drawn = map(np.asarray, first_draws(key_of(seed, 0), size, length))
+    for member, density, words in zip(population, *drawn, strict=True):
         ones = min(max(round(float(density * np.float32(length))), 1), length)
-        words = np.asarray(jax.random.bits(key_bits, (length,), "uint32"))
         member[np.argsort(words)[:ones]] = 1
     fitness = plateaus(population)
     yield population
     for generation in range(1, generations):
-        key_parents, key_crossover, key_mutation = jax.random.split(at(generation), (1, 3))[0]
-        words = np.asarray(jax.random.bits(key_parents, (size,), "uint32")).astype(np.int64)
-        one, *candidates = np.argsort(-words)[:4]
+        words, coins, coin, points = map(np.asarray, draws(key_of(seed, generation), size, length))
+        one, *candidates = np.argsort(-words.astype(np.int64))[:4]
         distances = [int((population[one] != population[c]).sum()) for c in candidates]
         two = candidates[distances.index(max(distances))]
-        coins = np.asarray(jax.random.bits(key_crossover, (-(-length // 8),), "uint8"))
         heads = np.unpackbits(coins)[:length]
         children = [
             np.where(heads, population[one], population[two]),
             np.where(heads, population[two], population[one]),
         ]
-        key_coin, _, key_point = jax.random.split(key_mutation, 3)
-        if float(jax.random.uniform(key_coin)) < options["mutation_rate"]:
-            for child, point in zip(
-                children, np.asarray(jax.random.randint(key_point, (2,), 0, length)), strict=True
-            ):
+        if float(coin) < options["mutation_rate"]:
+            for child, point in zip(children, points, strict=True):
                 child[point] = 1 - child[point]
         queue = worst_first(fitness, population)
         for child in children:

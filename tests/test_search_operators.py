@@ -207,7 +207,7 @@ def test_bias_0_is_plain_mutation(kind: type) -> None:
     np.testing.assert_array_equal(flips_of(kind(0.3, 0.0), children, 50, jnp.asarray(GUIDE)), plain)
 
 
-@pytest.mark.parametrize("bias", [0.5, 2.0])
+@pytest.mark.parametrize("bias", [pytest.param(0.5, marks=pytest.mark.slow), 2.0])
 def test_guided_rates_are_the_weights(bias: float) -> None:
     children = random_bits(4, 2, LENGTH)
     count, rate = 20000, 0.01
@@ -286,7 +286,7 @@ def test_initial_densities_fill_the_range(bounds: tuple[float, float]) -> None:
     )
 
 
-@pytest.mark.parametrize("sharpness", [0.0, 6.0])
+@pytest.mark.parametrize("sharpness", [pytest.param(0.0, marks=pytest.mark.slow), 6.0])
 def test_no_initial_genome_is_all_zero(sharpness: float) -> None:
     genomes = draw(InitialGenomes(LENGTH, (0.0, 0.02), sharpness), 300, jnp.asarray(GUIDE))
     assert genomes.any(1).all()

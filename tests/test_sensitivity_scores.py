@@ -50,7 +50,10 @@ def test_scores_equal_numpy_on_the_full_array(layer, of):
     np.testing.assert_allclose(ours.scores(2.0, outputs=math.inf), zurada, **close)
 
 
-@pytest.mark.parametrize("chunk_size", [1, 3, 16, 64, 1000, None])
+OTHERS = [pytest.param(size, marks=pytest.mark.slow) for size in (3, 64, 1000)]
+
+
+@pytest.mark.parametrize("chunk_size", [1, 16, None, *OTHERS])
 def test_chunks_of_any_size_give_the_same(chunk_size):
     spec = HeadSpec(96, (33, 20), 6, (False, False, True))
     params, x = init_params(spec, 5), patterns(101, spec)
