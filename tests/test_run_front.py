@@ -168,9 +168,9 @@ def test_units_are_searched_for_like_features(run: Run, mode: str) -> None:
 
 
 def test_a_size_is_kept_to(run: Run) -> None:
-    front = run("--size", "4", name="front")
-    assert max(head.active_units for head in front.finalists) <= 4
-    assert front.best.test_accuracy > 0.7  # the four that matter are among them
+    front = run("--size", "2", name="front")
+    assert max(head.active_units for head in front.finalists) <= 2
+    assert front.best.test_accuracy > 0.5  # two of the four that matter
 
 
 @pytest.mark.slow
@@ -244,9 +244,9 @@ def test_choices() -> None:
 def test_arrays_are_pruned_without_a_file(tmp_path: Path) -> None:
     x, y = blobs(120, 0)
     names = np.array(["cat", "dog", "eel"])[y]
-    settings = {"size": 4, "population": 6, "evaluations": 24}
+    settings = {"size": 2, "population": 6, "evaluations": 24}
     pruned = evojax_prune.prune(x.astype(np.float64), names, hidden=[8], **settings)
-    assert max(head.active_units for head in pruned.result.finalists) <= 4
+    assert max(head.active_units for head in pruned.result.finalists) <= 2
     assert pruned.problem.splits[0].classes == ("cat", "dog", "eel")
     assert pruned.head.predict(x).shape == (120,)
     pruned.save(tmp_path / "saved")

@@ -186,6 +186,19 @@ def test_rankings_are_kept_exactly() -> None:
     assert len(base64.b64decode(data["ranks"])) == 4 * SCORES.size
 
 
+def test_other_rankings_are_another_run(tmp_path: Path) -> None:
+    guide = make_strategy("generational", LENGTH, GUIDED, scores=SCORES).plan.guide
+    assert guide is not None
+    journals.Journal(tmp_path / "journal", {}, 1, guide)
+    swapped = guide.copy()  # as another accelerator may compute them
+    swapped[0, [3, 5]] = guide[0, [5, 3]]
+    kept = journals.Journal(tmp_path / "journal", {}, 1, swapped).guide
+    np.testing.assert_array_equal(kept, guide)
+    for other in (1 - guide, guide[:1], None):
+        with pytest.raises(UserError, match="other rankings of the bits"):
+            journals.Journal(tmp_path / "journal", {}, 1, other)
+
+
 def test_several_values_are_kept(tmp_path: Path) -> None:
     path = tmp_path / "journal"
     journal = journals.Journal(path, {}, 2)

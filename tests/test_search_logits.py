@@ -27,7 +27,7 @@ from evojax_prune.search import (
     make_strategy,
     run_search,
 )
-from evojax_prune.search.strategies import names
+from evojax_prune.search.strategies import logits, names
 from evojax_prune.search.strategies.logits import LogitStrategy
 from evojax_prune.search.strategies.registry import Entry, Plan
 from evojax_prune.search.strategies.strategy import first_genomes
@@ -113,6 +113,13 @@ def test_a_diverged_algorithm_ends_in_a_sentence() -> None:
     )
     with pytest.raises(UserError, match=r"Open_ES diverged.*lower its learning_rate"):
         search(strategy, matches, evaluations=80, seed=0)
+
+
+def test_failed_genomes_count_as_the_worst() -> None:
+    fitness = logits._finite(np.array([-1.0, np.inf, 3.0, 1e300]))
+    assert fitness.dtype == np.float32
+    np.testing.assert_array_equal(fitness, [-1, 3, 3, 3])
+    np.testing.assert_array_equal(logits._finite(np.full(2, np.inf)), [0, 0])
 
 
 def test_the_sign_turns_in_one_place() -> None:

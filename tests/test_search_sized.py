@@ -119,6 +119,11 @@ def test_first_genomes_take_the_best_bits_at_many_sizes() -> None:
     assert counts.min() >= 8  # stratified
     top = np.argsort(-guide[0])[: sizes[0]]
     assert set(np.flatnonzero(drawn[0])) == set(top)  # the first ranking, without noise
+    for member in np.flatnonzero(sizes[:-1] >= 30):
+        top = np.argsort(-guide[member % 2])[: sizes[member]]
+        chance = sizes[member] / 512
+        follows = (drawn[member][top].mean() - chance) / (1 - chance)  # 0 for a random genome
+        assert (follows > 0.3) == (member % 10 != 9), "one of ten is random"
 
 
 @pytest.mark.slow
