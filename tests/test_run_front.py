@@ -6,6 +6,7 @@ import csv
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -239,6 +240,17 @@ def test_choices() -> None:
     assert choose("knee", dense, heads, 400).parameters == 50
     assert choose("knee", dense, [_head(1000, 0.8), _head(1000, 0.85)], 400).selection == 0.85
     assert choose("smallest", _head(1000, 0.95), heads, 400).parameters == 200  # only dense is best
+
+
+@pytest.mark.parametrize(("few", "agreed"), [(9, [2, 3]), (10, [0, 1])])
+def test_a_consensus_is_that_of_enough_members_of_about_its_size(
+    few: int, agreed: list[int]
+) -> None:
+    genomes = np.zeros((few + 12, 12), bool)
+    genomes[:few, :2] = genomes[few:, 2:10] = True
+    everyone = np.arange(len(genomes))
+    result = SimpleNamespace(active=genomes.sum(1), population=everyone, rows=genomes.__getitem__)
+    assert np.flatnonzero(searching._consensus(result, 2)).tolist() == agreed
 
 
 def test_arrays_are_pruned_without_a_file(tmp_path: Path) -> None:
