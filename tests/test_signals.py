@@ -279,7 +279,10 @@ def test_a_stop_that_is_swallowed_comes_again_with_the_next_step() -> None:
 
 KILLS = 20
 PHASES = ("extraction", "search", "finals", "writing")
-LONGER = (*SEARCH[:-2], "--evaluations", "400", "--finalists", "4", "--objectives", "accuracy")
+LONGER = (
+    *(*SEARCH, "--evaluations", "400", "--finalists", "4"),
+    *("--strategy", "nsga2", "--init", "rankings"),  # the default, with all its phases
+)
 
 
 @pytest.mark.slow
