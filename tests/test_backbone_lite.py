@@ -91,6 +91,6 @@ def test_weights_of_another_network_are_refused(
 def test_a_fine_tuned_classifier_does_not_matter(tmp_path: Path) -> None:
     tensors = small_change(**{"_fc.weight": np.zeros((3, 1280), "f4"), "_fc.bias": None})
     path = torch_files.write(tmp_path / "mine.pt", tensors, zipped=True)
-    found = backbones.load("efficientnet-lite0", path, 97).apply(lite_reference.images(97))
-    expected = np.load(lite_reference.FILE)["efficientnet-lite0 97"]
-    np.testing.assert_allclose(np.asarray(found)[:, :: lite_reference.EVERY], expected, atol=1e-4)
+    images = lite_reference.images(32)
+    mine, own = (backbones.load("efficientnet-lite0", p, 32).apply(images) for p in (path, None))
+    np.testing.assert_array_equal(mine, own)

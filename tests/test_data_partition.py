@@ -104,7 +104,7 @@ def test_disjoint_complete_and_the_same_again(
     assert [parts(splits) for splits in made] == [parts(splits) for splits in again]
 
 
-@settings(deadline=None, max_examples=15)
+@settings(deadline=None, max_examples=25)
 @given(tables(grouped=True), SELECTIONS, st.integers(0, 2**40))
 def test_groups_stay_whole(data: FeatureTable, selection: str, seed: int) -> None:
     made = make(data, selection, seed=seed)

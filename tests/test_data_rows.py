@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import shutil
 import struct
@@ -105,7 +104,7 @@ def same_images(dataset: str, options: LoadOptions, split: str, rows: list[int])
     loaded = load(dataset, options)
     assert isinstance(loaded, ImageDataset)
     given = loaded.splits[split]
-    everything = list(itertools.islice(given.images(), max(rows) + 1))
+    everything = list(given.images())
     found = find_source(dataset).images(dataset, options, split, rows, given.paths)
     for row, image in zip(rows, found, strict=True):
         np.testing.assert_array_equal(image, everything[row])
@@ -134,4 +133,4 @@ def test_images_of_a_named_data_set(shared_data: Path, tmp_path: Path, form: str
             file.unlink()
         info = json.loads((folder / "dataset_info.json").read_text())
         (folder / "dataset_info.json").write_text(json.dumps(info | {"fileFormat": "tfrecord"}))
-    same_images("cifar10", LoadOptions(tmp_path), "test", [65, 0, 64])
+    same_images("cifar10", LoadOptions(tmp_path), "test", [1999, 0, 64])

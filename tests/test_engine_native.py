@@ -214,10 +214,13 @@ def test_divergence_is_nan_and_never_an_improvement(dual):
     assert np.isnan(layers[-1][0]).all()  # the first epoch's weights are kept whatever its loss
 
 
-@pytest.mark.parametrize("dual", [pytest.param(False, marks=pytest.mark.slow), True])
-def test_momentum_is_renormalised_in_time(dual):
-    problem = make_problem((20, 16, 3), rows=64, epochs=100)
-    protocol = Protocol(epochs=100, batch_size=2, learning_rate=1e-4, momentum=0.5, patience=0)
+@pytest.mark.parametrize(
+    ("dual", "epochs"),
+    [(True, 100), *(pytest.param(dual, 600, marks=pytest.mark.slow) for dual in (False, True))],
+)
+def test_momentum_is_renormalised_in_time(dual, epochs):
+    problem = make_problem((20, 16, 3), rows=64, epochs=epochs)
+    protocol = Protocol(epochs=epochs, batch_size=2, learning_rate=1e-4, momentum=0.5, patience=0)
     state, _ = run_native(problem, protocol, dual=dual)
     np.testing.assert_allclose(state.losses, run_float64(problem, protocol), rtol=2e-5)
 

@@ -124,12 +124,14 @@ def test_members_stop_each_for_itself_and_leave_the_program(monkeypatch):
     fits = fit_population(masks, SPLITS, protocol, **call, **way("xla dual side-by-side"))
     monkeypatch.setattr(side_by_side, "EPOCHS_PER_CALL", 10)
     whole = fit_population(masks, SPLITS, protocol, **call, **way("xla dual side-by-side"))
+    alone = fit_population(masks, SPLITS, protocol, **call, **way("xla dual workers"))
     assert left, "the case must have members that are done long before the others"
     assert min(left) > 0
     assert len(set(fits.epochs.tolist())) > 1
-    same_fits(fits, whole)
-    for mine, theirs in zip(fits.params, whole.params, strict=True):
-        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), mine, theirs)
+    for other in (whole, alone):
+        same_fits(fits, other)
+        for mine, theirs in zip(fits.params, other.params, strict=True):
+            jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), mine, theirs)
 
 
 @pytest.mark.slow

@@ -251,6 +251,21 @@ def test_no_name_is_read_as_a_formula(
         assert (FORMULA if changed else f"({FORMULA}0, {FORMULA}1)") in texts
 
 
+@pytest.mark.parametrize(
+    ("changed", "label"),
+    [
+        ({"objectives": 1}, "best so far"),
+        ({"search": False, "objectives": 1}, "pruned"),
+    ],
+)
+def test_one_objective_and_sizes_have_lines_of_their_own(
+    changed: dict[str, Any], label: str
+) -> None:
+    ax = figures.new_figure().subplots()
+    evojax_prune.plot_convergence(make_pruned(make_problem(), **changed), ax=ax)
+    assert label in {line.get_label() for line in ax.lines}
+
+
 def test_an_axis_is_made_where_none_is_given() -> None:
     from matplotlib import pyplot
 

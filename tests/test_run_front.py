@@ -168,6 +168,12 @@ def test_units_are_searched_for_like_features(run: Run, mode: str) -> None:
     assert result.ranking is not None
 
 
+@pytest.mark.slow
+def test_a_search_of_one_objective_keeps_every_genome_at_the_size(run: Run) -> None:
+    one = run("--objectives", "cross-entropy", "--size", "4")
+    assert {head.active_units for head in one.finalists} == {4}
+
+
 def test_a_size_is_kept_to(run: Run) -> None:
     front = run("--size", "2", name="front")
     assert max(head.active_units for head in front.finalists) <= 2
