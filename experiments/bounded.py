@@ -26,7 +26,7 @@ import numpy as np
 
 from evojax_prune.analysis import paired_tests
 from experiments.harness import tables
-from experiments.harness.command import finish
+from experiments.harness.command import on_files
 from experiments.harness.sweeps import once
 from experiments.honest import evolved, pooled, problem_of, rankings_of
 
@@ -79,14 +79,7 @@ def work(options: argparse.Namespace) -> None:
 
 def main(args: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m experiments.bounded",
-        description=(__doc__ or "").partition("\n\n")[0],
-        allow_abbrev=False,
-    )
-    parser.add_argument("--data", type=Path, nargs="+", required=True, metavar="FILE.npz")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0], metavar="INT")
-    return finish(lambda: work(parser.parse_args(args)))
+    return on_files("bounded", __doc__ or "", work, args)
 
 
 if __name__ == "__main__":

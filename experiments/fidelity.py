@@ -49,7 +49,7 @@ from evojax_prune.run.config import RunConfig
 from evojax_prune.search import Evaluation, run_search
 from evojax_prune.search.archive import digests, pack
 from experiments.harness import tables
-from experiments.harness.command import finish
+from experiments.harness.command import on_files
 from experiments.harness.sweeps import once
 from experiments.honest import pooled, problem_of, rankings_of, starts_of, test_accuracy
 
@@ -250,14 +250,7 @@ def work(options: argparse.Namespace) -> None:
 
 def main(args: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m experiments.fidelity",
-        description=(__doc__ or "").partition("\n\n")[0],
-        allow_abbrev=False,
-    )
-    parser.add_argument("--data", type=Path, nargs="+", required=True, metavar="FILE.npz")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1], metavar="INT")
-    return finish(lambda: work(parser.parse_args(args)))
+    return on_files("fidelity", __doc__ or "", work, args, [0, 1])
 
 
 if __name__ == "__main__":

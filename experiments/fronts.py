@@ -36,7 +36,7 @@ from evojax_prune.methods.search import search
 from evojax_prune.run.config import RunConfig
 from evojax_prune.search.selection import hypervolume, nondominated
 from experiments.harness import tables
-from experiments.harness.command import finish
+from experiments.harness.command import on_files
 from experiments.harness.sweeps import once
 from experiments.honest import pooled, problem_of, rankings_of, starts_of, test_accuracy
 
@@ -130,14 +130,7 @@ def work(options: argparse.Namespace) -> None:
 
 def main(args: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m experiments.fronts",
-        description=(__doc__ or "").partition("\n\n")[0],
-        allow_abbrev=False,
-    )
-    parser.add_argument("--data", type=Path, nargs="+", required=True, metavar="FILE.npz")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0], metavar="INT")
-    return finish(lambda: work(parser.parse_args(args)))
+    return on_files("fronts", __doc__ or "", work, args)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The command line of what reads finished sweeps."""
+"""The command lines of experiments: of what reads finished sweeps, and of what takes files."""
 
 from __future__ import annotations
 
@@ -65,6 +65,35 @@ def read(
             print(write(sweep))
 
     return finish(work)
+
+
+def on_files(
+    name: str,
+    description: str,
+    work: Callable[[argparse.Namespace], object],
+    args: Sequence[str] | None,
+    seeds: Sequence[int] = (0,),
+) -> int:
+    """A command that compares ways of pruning on features files.
+
+    Args:
+        name: of its module.
+        description: what it does; of several paragraphs the first.
+        work: is given ``data``, the files, and ``seeds``.
+        args: words of the command line; those of the process if None.
+        seeds: by default.
+
+    Returns:
+        The exit status.
+    """
+    parser = argparse.ArgumentParser(
+        prog=f"python -m experiments.{name}",
+        description=description.partition("\n\n")[0],
+        allow_abbrev=False,
+    )
+    parser.add_argument("--data", type=Path, nargs="+", required=True, metavar="FILE.npz")
+    parser.add_argument("--seeds", type=int, nargs="+", default=list(seeds), metavar="INT")
+    return finish(lambda: work(parser.parse_args(args)))
 
 
 def finish(work: Callable[[], object]) -> int:
