@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 import importlib.util
 import mmap
 import os
+import shutil
+import signal
 import sys
+import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -57,11 +61,20 @@ os.environ["JAX_NUMPY_RANK_PROMOTION"] = "raise"
 os.environ["MPLBACKEND"] = "Agg"
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
 
+# What one worker or process of a test run has compiled, the others read back.
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    _compiled = tempfile.mkdtemp(prefix="evojax-prune-tests-")
+    atexit.register(shutil.rmtree, _compiled, ignore_errors=True)
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = _compiled
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.05"
+
+# Imports and tests make few cycles, and the collector walks over all that is imported.
+gc.set_threshold(100_000, 50, 100)
+
 
 def pytest_collection_finish() -> None:
     """What is imported lives on: the collector need not walk over it again and again."""
     gc.freeze()
-    gc.set_threshold(100_000, 50, 100)
 
 
 @pytest.fixture(autouse=True)
@@ -115,6 +128,16 @@ def refused(
         assert below(tmp_path) == before
 
     return run
+
+
+@pytest.fixture
+def as_at_a_terminal() -> Iterator[None]:
+    """``&`` starts processes, and theirs, without SIGINT, and ``nohup`` without SIGHUP."""
+    usual = {signal.SIGINT: signal.default_int_handler, signal.SIGHUP: signal.SIG_DFL}
+    before = {number: signal.signal(number, handler) for number, handler in usual.items()}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 PICTURES = ("convergence.png", "front.png", "report.html")

@@ -23,7 +23,7 @@ import evojax_prune
 from evojax_prune.cli.main import main
 from evojax_prune.core.compact_head import CompactHead, save_heads
 from evojax_prune.core.errors import UserError
-from evojax_prune.core.head_card import HeadCard
+from evojax_prune.core.head_card import BackboneCard, HeadCard
 from evojax_prune.core.scaling import Scale, Scaling
 from evojax_prune.deploy import Measured, costs, measure_costs, program_of
 from evojax_prune.deploy.export import to_stablehlo
@@ -334,6 +334,11 @@ def fitted(net: Extractor, images: np.ndarray, labels: np.ndarray) -> CompactHea
     return CompactHead(kept, (layer,)).reading_raw(scaling)
 
 
+def logistic_card(features: int, backbone: BackboneCard) -> HeadCard:
+    """What a run says of a ``fitted`` head."""
+    return deploy_cases.card(features, "standard", hidden=(), mode="features", backbone=backbone)
+
+
 def assert_exports(
     folder: Path, head: CompactHead, card: HeadCard, images: np.ndarray, *weights: str
 ) -> np.ndarray:
@@ -360,7 +365,7 @@ def test_backbone_and_heads_in_one_file(tmp_path: Path, quick: None) -> None:
     """Lite0 at its own size, on photographs."""
     images, labels = pixels(32, 224), np.arange(32) % 3
     head = fitted(backbones.load(LITE), images, labels)
-    card = deploy_cases.card(1280, "standard", backbone=deploy_cases.backbone(LITE, 224))
+    card = logistic_card(1280, deploy_cases.backbone(LITE, 224))
     expected = assert_exports(tmp_path / "run", head, card, images)
     np.testing.assert_array_equal(expected.argmax(1), labels)
 
@@ -383,7 +388,7 @@ def test_a_network_of_keras_and_heads_in_one_file(name: str, tmp_path: Path, qui
         model.save_weights(file)
     images, labels = pixels(24, SIZE), np.arange(24) % 3
     net = backbones.load(name, file, SIZE)
-    card = deploy_cases.card(net.features, "standard", backbone=backbone_card(name, file, SIZE))
+    card = logistic_card(net.features, backbone_card(name, file, SIZE))
     weights = ("--backbone-weights", str(file))
     assert_exports(tmp_path / "run", fitted(net, images, labels), card, images, *weights)
 

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,8 @@ from evojax_prune.cli import main as command
 from evojax_prune.cli import signals
 from evojax_prune.cli.progress import stage
 from evojax_prune.report import writers
+
+pytestmark = pytest.mark.usefixtures("as_at_a_terminal")
 
 SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
 WAIT = 120
@@ -111,16 +113,6 @@ def images(folder: Path) -> Path:
             pixels = np.clip(rng.normal(colour, 40, (8, 8, 3)), 0, 255).astype(np.uint8)
             Image.fromarray(pixels).save(folder / kind / f"{i}.png")
     return folder
-
-
-@pytest.fixture(autouse=True)
-def as_at_a_terminal() -> Iterator[None]:
-    """``&`` starts processes, and theirs, without SIGINT, and ``nohup`` without SIGHUP."""
-    usual = {signal.SIGINT: signal.default_int_handler, signal.SIGHUP: signal.SIG_DFL}
-    before = {number: signal.signal(number, handler) for number, handler in usual.items()}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
 
 
 @pytest.fixture(scope="module")

@@ -114,7 +114,9 @@ def test_two_hundred_runs_killed_ten_times_at_random(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_stops_all_and_the_same_command_goes_on(tmp_path: Path, number: int) -> None:
+def test_a_signal_stops_all_and_the_same_command_goes_on(
+    tmp_path: Path, number: int, as_at_a_terminal: None
+) -> None:
     file = sweep_file(tmp_path, f"grid: {{seed: {list(range(12))}}}\n")
     out = tmp_path / "out"
     process = started(file, out)
