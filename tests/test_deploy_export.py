@@ -401,5 +401,6 @@ def drawn(path: str, shape: tuple[int, ...]) -> np.ndarray:
         return (1 + 0.2 * rng.random(shape) if positive else 0.1 * rng.normal(size=shape)).astype(
             np.float32
         )
-    inputs = np.prod(shape[:2] if "depthwise" in path or "dwconv" in path else shape[:-1])
+    depthwise = len(shape) == 4 and shape[3] == 1
+    inputs = np.prod(shape[:2] if depthwise else shape[:-1])
     return (rng.normal(size=shape) * np.sqrt(2 / inputs)).astype(np.float32)

@@ -123,6 +123,8 @@ def _shortened(model: Any, name: str, features: np.ndarray) -> Any:
         for layer, copy in zip(model.layers, smaller.layers, strict=True):
             values = layer.get_weights()
             copy.set_weights([v[..., features] for v in values] if layer in last else values)
+            if isinstance(copy, keras.layers.Normalization):
+                copy.finalize_state()  # it computes with what it made of its weights
     return smaller
 
 
