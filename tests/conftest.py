@@ -140,6 +140,14 @@ def as_at_a_terminal() -> Iterator[None]:
         signal.signal(number, handler)
 
 
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each latency of an exported model is measured once."""
+    from evojax_prune.deploy import costs
+
+    monkeypatch.setattr(costs, "_ROUNDS", (1, 1))
+
+
 PICTURES = ("convergence.png", "front.png", "report.html")
 
 

@@ -5,9 +5,6 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import json
-import os
-import subprocess
-import sys
 import tomllib
 from pathlib import Path
 
@@ -16,16 +13,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from export_cases import RUN_ONNX, RUN_STABLEHLO, assert_same, elsewhere, needs_onnx, pixels
 from safetensors import safe_open
 from safetensors.numpy import load_file
 
 import evojax_prune
 from evojax_prune.cli.main import main
-from evojax_prune.core.compact_head import CompactHead, save_heads
 from evojax_prune.core.errors import UserError
-from evojax_prune.core.head_card import BackboneCard, HeadCard
-from evojax_prune.core.scaling import Scale, Scaling
-from evojax_prune.deploy import Measured, costs, measure_costs, program_of
+from evojax_prune.core.scaling import Scale
+from evojax_prune.deploy import Measured, measure_costs, program_of
 from evojax_prune.deploy.export import to_stablehlo
 from evojax_prune.deploy.model_card import cost_table, licence
 from evojax_prune.deploy.program import head_program, shortened, whole_program
@@ -35,62 +31,9 @@ from evojax_prune.features.backbones import Extractor
 ROOT = Path(__file__).resolve().parent.parent
 LITE, SIZE = "efficientnet-lite0", 64
 
-needs_onnx = pytest.mark.skipif(
-    any(importlib.util.find_spec(name) is None for name in ("jax2onnx", "onnxruntime")),
-    reason="the extra 'export' is not installed",
-)
-
-RUN_ONNX = """
-import sys
-sys.modules.update(jax=None, evojax_prune=None)
-import numpy as np, onnxruntime
-session = onnxruntime.InferenceSession(sys.argv[1], providers=["CPUExecutionProvider"])
-(name,) = [one.name for one in session.get_inputs()]
-x = np.load(sys.argv[2])
-both = [session.run(None, {name: part})[0] for part in (x[:1], x[1:])]
-np.save(sys.argv[3], np.concatenate(both))
-print(name, session.get_modelmeta().custom_metadata_map["evojax_prune"])
-"""
-
-RUN_STABLEHLO = """
-import sys
-sys.modules.update(evojax_prune=None, flax=None)
-import zipfile, jax.export, numpy as np
-archive = zipfile.ZipFile(sys.argv[1])
-program = jax.export.deserialize(bytearray(archive.read("program.bin")))
-x = np.load(sys.argv[2])
-np.save(sys.argv[3], np.concatenate([program.call(part) for part in (x[:1], x[1:])]))
-print("input", archive.read("card.json").decode())
-"""
-
-
-def elsewhere(code: str, model: Path, x: np.ndarray) -> tuple[np.ndarray, str, HeadCard]:
-    """What a model gives in a process of its own: probabilities, name of the input, card."""
-    inputs, outputs = model.with_name("inputs.npy"), model.with_name("outputs.npy")
-    np.save(inputs, x)
-    words = [sys.executable, "-c", code, *map(str, (model, inputs, outputs))]
-    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
-    done = subprocess.run(words, capture_output=True, text=True, env=environment, cwd=model.parent)
-    assert done.returncode == 0, done.stderr
-    name, told = done.stdout.split(" ", 1)
-    return np.load(outputs), name, HeadCard.model_validate_json(told)
-
-
-def assert_same(found: np.ndarray, expected: np.ndarray) -> None:
-    """Equal to 1e-4, and every class equal; there are several classes."""
-    np.testing.assert_allclose(found, expected, atol=1e-4)
-    np.testing.assert_array_equal(found.argmax(1), expected.argmax(1))
-    assert len(set(expected.argmax(1))) > 1
-
 
 def features(rows: int, width: int = 20) -> np.ndarray:
     return np.random.default_rng(5).gamma(2, 1, (rows, width)).astype(np.float32)
-
-
-@pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each latency is measured once."""
-    monkeypatch.setattr(costs, "_ROUNDS", (1, 1))
 
 
 @pytest.mark.parametrize("scaling", ["none", "standard", "l2"])
@@ -157,12 +100,6 @@ def lite() -> Extractor:
     return backbones.load(LITE, None, SIZE)
 
 
-def pixels(count: int, size: int) -> np.ndarray:
-    from evojax_prune.features.extract import resized
-
-    return np.stack([resized(image, size) for image in deploy_cases.photographs(count)])
-
-
 def test_a_shortened_backbone_gives_the_same_features(lite: Extractor) -> None:
     heads = deploy_cases.heads(1280, "standard", folds=2, read=40)
     short, renumbered = shortened(lite, heads)
@@ -201,11 +138,14 @@ def test_a_keras_network_is_shortened_if_its_last_convolution_allows(top: str) -
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
         keras.utils.set_random_seed(0)
         image = keras.Input((16, 16, 3))
-        x = y = keras.layers.Conv2D(8, 3, strides=2, activation="relu")(image)
+        scale = keras.layers.Normalization()
+        x = y = keras.layers.Conv2D(8, 3, strides=2, activation="relu")(scale(image))
         y = keras.layers.Conv2D(8, 1, use_bias=False)(y)
         y = keras.layers.BatchNormalization()(y)
         y = keras.layers.Add()([x, y]) if top == "sum" else keras.layers.ReLU(6.0)(y)
         model = keras.Model(image, keras.layers.GlobalAveragePooling2D()(y))
+        scale.set_weights([np.full(3, 0.5), np.full(3, 4.0), np.array(0)])
+        scale.finalize_state()
     net = keras_networks.backbone_of(model, "small", lambda x, data_format: x / 255)
     images, used = pixels(3, 16), np.array([1, 2, 6])
     assert net.keep is not None
@@ -214,7 +154,7 @@ def test_a_keras_network_is_shortened_if_its_last_convolution_allows(top: str) -
             net.keep(used)
         return
     short = net.keep(used)
-    assert sum(v.size for v in short.variables.values()) == 224 + 8 * 3 + 4 * 3
+    assert sum(v.size for v in short.variables.values()) == 7 + 224 + 8 * 3 + 4 * 3
     expected = np.asarray(net.apply(images))[:, used]
     np.testing.assert_allclose(np.asarray(short.apply(images)), expected, rtol=0, atol=1e-6)
     assert expected.any()
@@ -320,87 +260,3 @@ def test_a_missing_converter_is_named(
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert main(["export", str(folder), "--format", "onnx"]) == 2
     assert "pip install 'evojax-prune[export]'" in capsys.readouterr().err
-
-
-def fitted(net: Extractor, images: np.ndarray, labels: np.ndarray) -> CompactHead:
-    """A head that reads 64 of the backbone's features and tells some images apart."""
-    from sklearn.linear_model import LogisticRegression
-
-    kept = np.random.default_rng(0).choice(net.features, 64, replace=False)
-    x = np.asarray(net.apply(images))
-    scaling = Scaling.fit("standard", x)
-    model = LogisticRegression().fit(scaling.apply(x)[:, kept], labels)
-    layer = model.coef_.T.astype(np.float32), model.intercept_.astype(np.float32)
-    return CompactHead(kept, (layer,)).reading_raw(scaling)
-
-
-def logistic_card(features: int, backbone: BackboneCard) -> HeadCard:
-    """What a run says of a ``fitted`` head."""
-    return deploy_cases.card(features, "standard", hidden=(), mode="features", backbone=backbone)
-
-
-def assert_exports(
-    folder: Path, head: CompactHead, card: HeadCard, images: np.ndarray, *weights: str
-) -> np.ndarray:
-    """Both programs from images to classes give what predict_proba gives; returns that."""
-    folder.mkdir()
-    save_heads(folder / "head.safetensors", (head,), card)
-    classifier = evojax_prune.load(folder, backbone_weights=Path(weights[1]) if weights else None)
-    expected = classifier.predict_proba(images)
-    for format, code, name in (
-        ("onnx", RUN_ONNX, "model.onnx"),
-        ("stablehlo", RUN_STABLEHLO, "model.stablehlo.zip"),
-    ):
-        assert main(["export", str(folder), "--format", format, "--with-backbone", *weights]) == 0
-        found, _, told = elsewhere(code, folder / name, images)
-        assert_same(found, expected)
-        assert told.features == 64
-        assert "shortened backbone" in (folder / f"{name}.md").read_text()
-    return expected
-
-
-@pytest.mark.slow
-@needs_onnx
-def test_backbone_and_heads_in_one_file(tmp_path: Path, quick: None) -> None:
-    """Lite0 at its own size, on photographs."""
-    images, labels = pixels(32, 224), np.arange(32) % 3
-    head = fitted(backbones.load(LITE), images, labels)
-    card = logistic_card(1280, deploy_cases.backbone(LITE, 224))
-    expected = assert_exports(tmp_path / "run", head, card, images)
-    np.testing.assert_array_equal(expected.argmax(1), labels)
-
-
-@pytest.mark.slow
-@needs_onnx
-@pytest.mark.skipif(importlib.util.find_spec("keras") is None, reason="keras is not installed")
-@pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("name", ["mobilenet", "efficientnetb0", "vgg16"])
-def test_a_network_of_keras_and_heads_in_one_file(name: str, tmp_path: Path, quick: None) -> None:
-    """Networks whose last convolution allows shortening, with random weights."""
-    from evojax_prune.features.backbones import keras_networks
-    from evojax_prune.features.extract import backbone_card
-
-    file = tmp_path / "net.weights.h5"
-    keras = keras_networks._import_keras(name)
-    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-        model = keras_networks._build(keras, backbones.KERAS[name], SIZE)
-        model.set_weights([drawn(v.path, v.shape) for v in model.weights])
-        model.save_weights(file)
-    images, labels = pixels(24, SIZE), np.arange(24) % 3
-    net = backbones.load(name, file, SIZE)
-    card = logistic_card(net.features, backbone_card(name, file, SIZE))
-    weights = ("--backbone-weights", str(file))
-    assert_exports(tmp_path / "run", fitted(net, images, labels), card, images, *weights)
-
-
-def drawn(path: str, shape: tuple[int, ...]) -> np.ndarray:
-    """Random weights under which images still differ behind the last layer (He et al. 2015)."""
-    rng = np.random.default_rng(len(path) + sum(shape))
-    if len(shape) < 2:
-        positive = "gamma" in path or "variance" in path
-        return (1 + 0.2 * rng.random(shape) if positive else 0.1 * rng.normal(size=shape)).astype(
-            np.float32
-        )
-    depthwise = len(shape) == 4 and shape[3] == 1
-    inputs = np.prod(shape[:2] if depthwise else shape[:-1])
-    return (rng.normal(size=shape) * np.sqrt(2 / inputs)).astype(np.float32)

@@ -128,11 +128,13 @@ def to_onnx(program: ExportedProgram, metadata: str) -> bytes:
     import jax
     from jax2onnx import to_onnx as convert
 
+    from evojax_prune.deploy.max_pooling import sliced_max_pooling
+
     (batch,) = jax.export.symbolic_shape("n")
     # The converter counts on JAX's own promotion rules.
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
         model = convert(
-            program.function,
+            sliced_max_pooling(program.function),
             [program.example(batch)],
             model_name="evojax_prune",
             opset=OPSET,

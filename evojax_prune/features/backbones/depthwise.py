@@ -12,16 +12,14 @@ from __future__ import annotations
 import functools
 import operator
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.extend.core import Literal, Var
-from jax.extend.core.primitives import conv_general_dilated_p, jit_p
+from jax.extend.core.primitives import conv_general_dilated_p
 
-if TYPE_CHECKING:
-    from jax.extend.core import ClosedJaxpr
+from evojax_prune.features.backbones.exchange import exchanged
 
 _NHWC = lax.conv_dimension_numbers((1,) * 4, (1,) * 4, ("NHWC", "HWIO", "NHWC"))
 
@@ -34,34 +32,12 @@ def shifted_depthwise(fun: Callable[..., jax.Array]) -> Callable[..., jax.Array]
     Args:
         fun: any function of arrays that JAX can trace, giving one array.
     """
-
-    @functools.wraps(fun)
-    def changed(*args: Any) -> jax.Array:
-        (result,) = _run(jax.make_jaxpr(fun)(*args), jax.tree.leaves(args))
-        return result
-
-    return changed
+    return exchanged(fun, conv_general_dilated_p, _shifted_if_depthwise)
 
 
-def _run(program: ClosedJaxpr, inputs: list[Any]) -> list[Any]:
-    """Evaluate a program, exchanging the depthwise convolutions on the way."""
-    jaxpr = getattr(program, "jaxpr", program)  # JAX is about to drop the wrapper
-    values: dict[Var, Any] = dict(
-        zip([*jaxpr.constvars, *jaxpr.invars], [*program.consts, *inputs], strict=True)
-    )
-    for step in jaxpr.eqns:
-        operands = [v.val if isinstance(v, Literal) else values[v] for v in step.invars]
-        called = step.params.get("jaxpr" if step.primitive is jit_p else "call_jaxpr")
-        if called is not None:
-            results = _run(called, operands)
-        elif step.primitive is conv_general_dilated_p and _is_depthwise(operands, step.params):
-            x, kernel = operands
-            results = [_shifted(x, kernel, step.params)]
-        else:
-            results = step.primitive.bind(*operands, **step.params)
-            results = results if step.primitive.multiple_results else [results]
-        values.update(zip(step.outvars, results, strict=True))
-    return [v.val if isinstance(v, Literal) else values[v] for v in jaxpr.outvars]
+def _shifted_if_depthwise(operands: list[Any], params: dict[str, Any]) -> jax.Array | None:
+    x, kernel = operands
+    return _shifted(x, kernel, params) if _is_depthwise(operands, params) else None
 
 
 def _is_depthwise(operands: list[Any], params: dict[str, Any]) -> bool:
