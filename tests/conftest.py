@@ -66,7 +66,7 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
     _compiled = tempfile.mkdtemp(prefix="evojax-prune-tests-")
     atexit.register(shutil.rmtree, _compiled, ignore_errors=True)
     os.environ["JAX_COMPILATION_CACHE_DIR"] = _compiled
-    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.05"
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 
 # Imports and tests make few cycles, and the collector walks over all that is imported.
 gc.set_threshold(100_000, 50, 100)
