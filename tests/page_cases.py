@@ -64,6 +64,7 @@ def make_problem(
     grain: Grain = "neurons",
     *,
     folds: int = 1,
+    features: int = 30,
     classes: Sequence[str] = HOSTILE,
     given: Given | None = None,
     on_test: bool = False,
@@ -74,7 +75,7 @@ def make_problem(
 
     def split(count: int) -> Split:
         y = (np.arange(count) % len(classes)).astype(np.int32)
-        x = rng.normal(size=(count, 30)).astype(np.float32)
+        x = rng.normal(size=(count, features)).astype(np.float32)
         rows = None if given is None else Rows(given, np.arange(count)[::-1])
         return Split(x, y, rows)
 
@@ -84,7 +85,7 @@ def make_problem(
         FeatureSplits(split(36), test if on_test else split(12), test, names, on_test)
         for _ in range(folds)
     ]
-    pruning = Pruning(head_spec(mode, 30, len(classes), hidden), MODES[mode], grain)
+    pruning = Pruning(head_spec(mode, features, len(classes), hidden), MODES[mode], grain)
     scaling = Scaling.fit("none", parts[0].train.x)
     return Problem(
         "<b>data</b>", "1", "a & b", parts, pruning, TrainingOptions(), [scaling] * folds

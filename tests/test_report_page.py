@@ -194,6 +194,17 @@ def test_pictures_are_drawn_on_an_axis_of_ones_own() -> None:
             break
 
 
+def test_large_masks_and_many_classes_are_drawn_without_a_label_each() -> None:
+    classes = [f"class {i}" for i in range(50)]
+    pruned = make_pruned(make_problem(features=200, classes=classes))
+    mask = evojax_prune.plot_mask(pruned)
+    assert mask.get_images()[0].get_array().shape == (4, 64, 4)  # the last line is not full
+    assert [label.get_text() for label in mask.get_yticklabels()] == ["0", "64", "128", "192"]
+    confusion = evojax_prune.plot_confusion(pruned)
+    assert confusion.get_images()[0].get_array().shape == (50, 50)
+    assert not confusion.get_xticklabels()
+
+
 FORMULA = "_$x^{2$, $y$"
 """A name that matplotlib would take for a formula, and leave out of a legend."""
 
