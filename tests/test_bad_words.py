@@ -31,6 +31,11 @@ WORDS: dict[str, str] = {
     "junk": "unknown command junk; valid: predict, export, sweep; a data set is named by",
     "predct RUN": "unknown command predct, did you mean 'predict'?",
     T + "--overwrite maybe": "no flag takes the word maybe; valid: --config",
+    T + "--final-protocol.epoch 3": "unknown flag --final-protocol.epoch, did you mean '--final-"
+    "protocol.epochs'? valid: --config",
+    T + "--final-protocol 3": "unknown flag --final-protocol, did you mean '--final-protocol.",
+    "--tyro-print-completion junk": "unknown flag --tyro-print-completion: see python -m",
+    "--tyro_write_completion fish c": "unknown flag --tyro_write_completion: see python -m",
     "--sedd 1": "unknown flag --sedd, did you mean '--seed'?",
     f"--{LONG} 1": "unknown flag --aaa",
     T + "--seed": "--seed has no value; one that starts with - is written --seed=-...",

@@ -131,7 +131,7 @@ def _named(args: list[str]) -> set[str] | None:
     return {re.sub(r"^--(.*\.)?no-", r"--\1", word) for word in words} | words
 
 
-_OF_ALL = {"-h", "--help", "--tyro-print-completion", "--tyro-write-completion"}
+_OF_ALL = {"-h", "--help"}
 """What tells of every flag."""
 
 
@@ -160,15 +160,24 @@ def _without_value(name: str) -> UserError:
     return UserError(f"--{_dashed(name)} is given without a value: give one, or drop it")
 
 
-def _unknown(word: str, flags: list[str]) -> UserError:
+def _unknown(word: str, shown: list[str]) -> UserError:
     what = "unknown flag" if word.startswith("-") else "no flag takes the word"
-    return UserError(f"{what} {shortened(word)}{suggestion(word[:80], flags)}")
+    known = suggestion(word[:80], [flag for name in shown for flag in _in_full(name)], shown)
+    return UserError(f"{what} {shortened(word)}{known}")
+
+
+def _in_full(name: str) -> list[str]:
+    """``--a.{b,c}`` as ``--a.b`` and ``--a.c``."""
+    group, _, fields = name.rstrip("}").partition("{")
+    return [group + field for field in fields.split(",")]
 
 
 def _tyro(
     everything: type, args: list[str], prog: str, description: str | None, add_help: bool = True
 ) -> tuple[Any, list[str]]:
     """What tyro makes of the words; its boxed complaint becomes a sentence."""
+    if args and _dashed(args[0]).startswith("--tyro-"):  # completion, which `python -m` has none of
+        raise UserError(f"unknown flag {shortened(args[0])}: see {prog} --help")
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):

@@ -102,12 +102,18 @@ def metavar(name: str) -> dict[str, Any]:
     return {"metavar": name}
 
 
-def suggestion(word: str, valid: Iterable[str]) -> str:
-    """The end of a sentence on an unknown word: what may have been meant, and what there is."""
+def suggestion(word: str, valid: Iterable[str], shown: Iterable[str] | None = None) -> str:
+    """The end of a sentence on an unknown word: what may have been meant, and what there is.
+
+    Args:
+        word: the unknown one.
+        valid: those that there are.
+        shown: the same in fewer words, where they are many.
+    """
     valid = list(valid)
     near = difflib.get_close_matches(word, valid, n=1)
     meant = f", did you mean {near[0]!r}?" if near else ";"
-    return f"{meant} valid: {', '.join(valid)}"
+    return f"{meant} valid: {', '.join(valid if shown is None else shown)}"
 
 
 def shares(value: Any, info: ValidationInfo) -> Any:
