@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import itertools
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from evojax_prune.core.protocol import Protocol
 from evojax_prune.engine import native
+
+Layer = tuple[np.ndarray, np.ndarray | None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,48 +56,12 @@ def run_native(problem: Problem, protocol: Protocol, *, dual: bool, chunks=None)
     return state, [(first, first_bias), *rest]
 
 
-def forward(layers, x, xp=np):
+def forward(layers, x):
     for i, (kernel, bias) in enumerate(layers):
         x = x @ kernel
         x = x if bias is None else x + bias[None]
-        x = xp.maximum(x, 0) if i < len(layers) - 1 else x
+        x = np.maximum(x, 0) if i < len(layers) - 1 else x
     return x
-
-
-@functools.partial(jax.jit, static_argnames="nesterov")
-def _step(layers, velocity, x, y, lr, momentum, nesterov):
-    def batch_loss(layers):
-        logits = jax.nn.log_softmax(forward(layers, x, jnp))
-        rows = -jnp.take_along_axis(logits, y[:, None], 1)[:, 0]
-        return rows.mean(), rows.sum()
-
-    (_, total), grads = jax.value_and_grad(batch_loss, has_aux=True)(layers)
-    velocity = jax.tree.map(lambda v, g: momentum * v - lr * g, velocity, grads)
-    if nesterov:
-        moved = jax.tree.map(lambda w, v, g: w + momentum * v - lr * g, layers, velocity, grads)
-    else:
-        moved = jax.tree.map(lambda w, v: w + v, layers, velocity)
-    return moved, velocity, total
-
-
-def run_jax(problem: Problem, protocol: Protocol):
-    """Losses of every epoch and the weights after each, by autodiff in float32."""
-    layers, momentum = problem.layers, np.float32(protocol.momentum)
-    velocity = jax.tree.map(np.zeros_like, layers)
-    losses, history, t = [], [], 0
-    for order in problem.order:
-        total = 0.0
-        for i in range(0, len(order), protocol.batch_size):
-            rows = order[i : i + protocol.batch_size]
-            lr = np.float32(protocol.learning_rate / (1 + protocol.decay * t))
-            layers, velocity, loss = _step(
-                layers, velocity, problem.x[rows], problem.y[rows], lr, momentum, protocol.nesterov
-            )
-            total += float(loss)
-            t += 1
-        losses.append(total / len(order))
-        history.append(jax.tree.map(np.asarray, layers))
-    return losses, history
 
 
 def smooth_targets(problem: Problem, smoothing: float) -> np.ndarray:
@@ -107,11 +70,11 @@ def smooth_targets(problem: Problem, smoothing: float) -> np.ndarray:
     return (1 - smoothing) * np.eye(classes)[problem.y] + smoothing / classes
 
 
-def run_float64(problem: Problem, protocol: Protocol) -> list[float]:
-    """Losses of every epoch by hand-written backpropagation in float64."""
+def run_float64(problem: Problem, protocol: Protocol) -> tuple[list[float], list[list[Layer]]]:
+    """Losses of every epoch and the layers after each, by hand-written backpropagation in float64."""
     layers = [[a.astype(np.float64) for a in layer if a is not None] for layer in problem.layers]
     velocity = [[np.zeros_like(a) for a in layer] for layer in layers]
-    losses, t, m = [], 0, protocol.momentum
+    losses, history, t, m = [], [], 0, protocol.momentum
     targets = smooth_targets(problem, protocol.label_smoothing)
     for order in problem.order:
         total = 0.0
@@ -135,7 +98,8 @@ def run_float64(problem: Problem, protocol: Protocol) -> list[float]:
                     layer[j] = layer[j] + (m * v[j] - lr * d if protocol.nesterov else v[j])
             t += 1
         losses.append(total / len(order))
-    return losses
+        history.append([(layer[0], layer[1] if len(layer) > 1 else None) for layer in layers])
+    return losses, history
 
 
 def assert_layers_close(got, wanted, tolerance):

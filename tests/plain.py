@@ -1,4 +1,4 @@
-"""The plain program: one masked head by automatic differentiation, written for clarity.
+"""The plain program: one masked head by hand-written derivatives in float64, for clarity.
 
 What every path of the engine has to equal.
 """
@@ -6,14 +6,13 @@ What every path of the engine has to equal.
 from __future__ import annotations
 
 import dataclasses
-from functools import partial
+from collections.abc import Sequence
 
 import jax
-import jax.numpy as jnp
 import numpy as np
+from scipy.special import log_softmax
 from sklearn.utils.class_weight import compute_class_weight
 
-from evojax_prune.core.flax_head import Head
 from evojax_prune.core.head import HeadSpec, Params, init_params
 from evojax_prune.core.masks import Masks, kernel_masks
 from evojax_prune.core.protocol import Protocol
@@ -28,8 +27,8 @@ class PlainFit:
     best_loss: float
     epochs: int
 
-    def logits(self, x: np.ndarray, masks: Masks, member: int, head: HeadSpec) -> np.ndarray:
-        return np.asarray(_logits(self.params, _layer_masks(masks, member), x, head))
+    def logits(self, x: np.ndarray, masks: Masks, member: int) -> np.ndarray:
+        return _layers(self.params, _layer_masks(masks, member), _units(masks, member), x)[-1]
 
 
 def _layer_masks(masks: Masks, member: int) -> Params:
@@ -37,45 +36,42 @@ def _layer_masks(masks: Masks, member: int) -> Params:
     return {f"layer_{i}": np.asarray(m, np.float32) for i, m in enumerate(layers)}
 
 
-@partial(jax.jit, static_argnames="head")
-def _logits(params: Params, masks: Params, x: jax.Array, head: HeadSpec) -> jax.Array:
-    masked = {
-        name: {**layer, "kernel": layer["kernel"] * masks[name]} for name, layer in params.items()
-    }
-    return Head(head).apply({"params": masked}, x)
+def _units(masks: Masks, member: int) -> list[np.ndarray]:
+    return [u[member] for u in masks.units]
 
 
-def _loss(
+def _layers(
+    params: Params, kept: Params, units: Sequence[np.ndarray], x: np.ndarray
+) -> list[np.ndarray]:
+    """What each layer reads, and the logits; units that are off are masked after their ReLU."""
+    read = [x.astype(np.float64)]
+    for i, (name, layer) in enumerate(params.items()):
+        z = read[-1] @ (layer["kernel"] * kept[name]) + layer.get("bias", 0)
+        read.append(np.maximum(z, 0) * units[i] if i < len(units) else z)
+    return read
+
+
+def _value_and_grad(
     params: Params,
-    x: jax.Array,
-    y: jax.Array,
-    layers: Params,
-    units: list[jax.Array],
-    importance: jax.Array,
-    smoothing: jax.Array,
-) -> jax.Array:
-    for i, layer in enumerate(params.values()):
-        x = x @ (layer["kernel"] * layers[f"layer_{i}"])
+    x: np.ndarray,
+    target: np.ndarray,
+    weight: np.ndarray,
+    kept: Params,
+    units: Sequence[np.ndarray],
+) -> tuple[float, Params]:
+    """Cross-entropy of one minibatch, and its derivatives by backpropagation."""
+    *read, logits = _layers(params, kept, units, x)
+    log = log_softmax(logits, axis=1)
+    value = -(weight * (target * log).sum(1)).mean()
+    local = weight[:, None] * (np.exp(log) - target) / len(x)
+    gradient = {}
+    for inputs, (name, layer) in zip(reversed(read), reversed(params.items()), strict=True):
+        gradient[name] = {"kernel": inputs.T @ local * kept[name]}
         if "bias" in layer:
-            x = x + layer["bias"][None]
-        if i < len(units):
-            x = jax.nn.relu(x) * units[i][None]
-    classes = x.shape[1]
-    target = (1 - smoothing) * jax.nn.one_hot(y, classes) + smoothing / classes
-    return -(importance[y] * (target * jax.nn.log_softmax(x)).sum(1)).mean()
-
-
-@partial(jax.jit, static_argnames="nesterov")
-def _step(params, velocity, rate, x, y, layers, units, importance, smoothing, momentum, nesterov):
-    """One minibatch; compiled once per shape, whatever the masks and the protocol are."""
-    value, gradient = jax.value_and_grad(_loss)(params, x, y, layers, units, importance, smoothing)
-
-    def moved(v, g):
-        return momentum * v - rate * g
-
-    velocity = jax.tree.map(moved, velocity, gradient)
-    move = jax.tree.map(moved, velocity, gradient) if nesterov else velocity
-    return jax.tree.map(jnp.add, params, move), velocity, value
+            gradient[name]["bias"] = local.sum(0)
+        # A unit is 0 where it is off, or where its ReLU is flat.
+        local = local @ (layer["kernel"] * kept[name]).T * (inputs > 0)
+    return value, {name: gradient[name] for name in params}
 
 
 def fit_plain(
@@ -87,26 +83,33 @@ def fit_plain(
     seed: int = 0,
     params: Params | None = None,
 ) -> PlainFit:
-    """Keras's SGD, minibatch by minibatch; units that are off are masked after their ReLU."""
+    """Keras's SGD, minibatch by minibatch."""
     x, y = splits.train.x, splits.train.y
-    units = [np.asarray(u[member], np.float32) for u in masks.units]
-    importance = np.ones(head.classes, np.float32)
+    importance = np.ones(head.classes)
     if protocol.class_weights == "balanced":
         importance[np.unique(y)] = compute_class_weight("balanced", classes=np.unique(y), y=y)
-    smoothing, momentum = np.float32(protocol.label_smoothing), np.float32(protocol.momentum)
-    given = (_layer_masks(masks, member), units, importance, smoothing, momentum)
+    smoothing = protocol.label_smoothing
+    target = (1 - smoothing) * np.eye(head.classes)[y] + smoothing / head.classes
+    kept, units = _layer_masks(masks, member), _units(masks, member)
     params = init_params(head, seed) if params is None else params
+    params = jax.tree.map(np.float64, params)
     velocity = jax.tree.map(np.zeros_like, params)
     best, best_loss, wait, losses, steps = params, np.inf, 0, [], 0
     for epoch in range(protocol.epochs):
         order, total = epoch_order(len(y), epoch, seed), 0.0
         for start in range(0, len(y), protocol.batch_size):
             rows = order[start : start + protocol.batch_size]
-            rate = np.float32(protocol.learning_rate / (1 + protocol.decay * steps))
-            params, velocity, value = _step(
-                params, velocity, rate, x[rows], y[rows], *given, nesterov=protocol.nesterov
-            )
-            total, steps = total + float(value) * len(rows), steps + 1
+            rate = protocol.learning_rate / (1 + protocol.decay * steps)
+            weight = importance[y[rows]]
+            value, gradient = _value_and_grad(params, x[rows], target[rows], weight, kept, units)
+
+            def moved(v, g, rate=rate):
+                return protocol.momentum * v - rate * g
+
+            velocity = jax.tree.map(moved, velocity, gradient)
+            move = jax.tree.map(moved, velocity, gradient) if protocol.nesterov else velocity
+            params = jax.tree.map(np.add, params, move)
+            total, steps = total + value * len(rows), steps + 1
         losses.append(total / len(y))
         wait += 1
         if epoch == 0:
@@ -116,4 +119,4 @@ def fit_plain(
         if protocol.patience and wait >= protocol.patience and epoch > 0:
             break
     final = best if protocol.restore_best else params
-    return PlainFit(jax.tree.map(np.asarray, final), losses, best_loss, len(losses))
+    return PlainFit(jax.tree.map(np.float32, final), losses, best_loss, len(losses))

@@ -211,7 +211,7 @@ def test_the_table_is_what_training_each_head_alone_gives(mode: str) -> None:
 
 
 def _accuracy(fit, masks, data: FeatureSplits, head: HeadSpec) -> float:
-    return float((fit.logits(data.test.x, masks, 0, head).argmax(1) == data.test.y).mean())
+    return float((fit.logits(data.test.x, masks, 0).argmax(1) == data.test.y).mean())
 
 
 def test_folds_rank_by_their_own_rows_and_are_averaged() -> None:

@@ -53,7 +53,7 @@ def assert_equals_plain(mode: str, grain: str, engine: str, **options: object) -
     np.testing.assert_allclose(fits.loss, [p.best_loss for p in plain], rtol=1e-5)
     assert fits.epochs.tolist() == [p.epochs for p in plain]
     for m, expected in enumerate(plain):
-        logits = expected.logits(SPLITS.test.x, masks, m, head)
+        logits = expected.logits(SPLITS.test.x, masks, m)
         assert fits.accuracy["test"][m] == np.mean(logits.argmax(1) == SPLITS.test.y)
         for i, kept in enumerate(kernel_masks(masks, m)):
             kernel = fits.params[m][f"layer_{i}"]["kernel"]
@@ -154,7 +154,7 @@ def test_label_smoothing_equals_plain(engine, smoothing):
             fits.params[m],
             plain[m].params,
         )
-        losses = cross_entropies(plain[m].logits(SPLITS.test.x, masks, m, head), SPLITS.test.y)
+        losses = cross_entropies(plain[m].logits(SPLITS.test.x, masks, m), SPLITS.test.y)
         np.testing.assert_allclose(fits.cross_entropy["test"][m], losses.mean(), rtol=1e-4)
 
 
@@ -195,7 +195,7 @@ def test_class_weights_equal_plain(engine, smoothing):
             fits.params[m],
             plain[m].params,
         )
-        losses = cross_entropies(plain[m].logits(splits.test.x, masks, m, head), splits.test.y)
+        losses = cross_entropies(plain[m].logits(splits.test.x, masks, m), splits.test.y)
         np.testing.assert_allclose(fits.cross_entropy["test"][m], losses.mean(), rtol=1e-4)
 
 

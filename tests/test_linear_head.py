@@ -46,7 +46,7 @@ def test_every_path_equals_the_plain_program(grain: str, engine: str) -> None:
         plain = fit_plain(masks, member, SPLITS, protocol, HEAD)
         np.testing.assert_allclose(fits.loss[member], plain.best_loss, rtol=1e-5)
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=5e-6), params, plain.params)
-        logits = plain.logits(SPLITS.test.x, masks, member, HEAD)
+        logits = plain.logits(SPLITS.test.x, masks, member)
         assert fits.accuracy["test"][member] == np.mean(logits.argmax(1) == SPLITS.test.y)
 
 
