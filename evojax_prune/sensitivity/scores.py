@@ -118,7 +118,7 @@ def sensitivities(
         ps=means.finite,
         times_input=weighting == "input",
     )
-    nothing = jnp.zeros((classes, units), params["layer_0"]["kernel"].dtype)
+    nothing = jax.device_put(np.zeros((classes, units), params["layer_0"]["kernel"].dtype))
     for count, peak, sums in _reduced_chunks(reduce, x, size, nothing):
         means.add(count, np.asarray(peak), [np.asarray(s) for s in sums])
     per_output = means.result()

@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from evosax.algorithms.population_based.base import Params as BaseParams
 from evosax.algorithms.population_based.base import PopulationBasedAlgorithm
 from evosax.algorithms.population_based.base import State as BaseState
@@ -270,7 +271,7 @@ def _operators(plan: Plan) -> dict[str, Any]:
     crossover = {"uniform": variation.uniform, "one-point": variation.one_point, "sized": sized}
     return {
         "population_size": options.population,
-        "solution": jnp.zeros(plan.genome_length, bool),
+        "solution": np.zeros(plan.genome_length, bool),
         "children": options.children,
         "parents": parents[str(options.parents)],
         "crossover": crossover[str(options.crossover)],

@@ -19,7 +19,7 @@ from evosax.core.fitness_shaping import centered_rank_fitness_shaping_fn
 
 from evojax_prune.core.errors import UserError, said_of
 from evojax_prune.search.strategies.registry import Plan
-from evojax_prune.search.strategies.strategy import Strategy, first_genomes
+from evojax_prune.search.strategies.strategy import Strategy, first_genomes, on_device
 
 STATE_BYTES = 2**32
 """Largest state of an algorithm, bytes; some keep a G x G matrix."""
@@ -76,7 +76,7 @@ class LogitStrategy(Strategy):
         self._populations = populations
         self._generations = generations
         self._initial = first_genomes(plan)
-        self._guide = None if plan.guide is None else jnp.asarray(plan.guide)
+        self._guide = None if plan.guide is None else on_device(plan.guide)
         self._population_based = isinstance(algorithm, tuple(population_based_algorithms.values()))
         self._begin = jax.jit(self._first_logits if self._population_based else self._start)
 
@@ -111,7 +111,7 @@ class LogitStrategy(Strategy):
         self, key: jax.Array, genomes: np.ndarray, costs: np.ndarray, state: LogitState
     ) -> LogitState:
         """See :class:`Strategy`."""
-        fitness = jnp.asarray(_finite(costs[:, 0]))
+        fitness = on_device(_finite(costs[:, 0]))
         with _evosax_rules():
             if state.evolution is None:
                 evolution = self.algorithm.init(key, state.logits, fitness, self._params)
@@ -176,7 +176,7 @@ def build(plan: Plan) -> LogitStrategy:
         try:
             algorithm = algorithms[name](
                 population_size=population // (populations or 1),
-                solution=jnp.zeros(length, jnp.float32),
+                solution=np.zeros(length, np.float32),
                 **arguments,
             )
         except AssertionError as error:
@@ -208,7 +208,7 @@ def _counts(plan: Plan, arguments: dict[str, Any]) -> tuple[int | None, int | No
         generations = arguments.setdefault("num_generations", expected + expected // 4 + 2)
     if "sampling_fn" in accepted:
         initial = first_genomes(plan)
-        guide = None if plan.guide is None else jnp.asarray(plan.guide)
+        guide = None if plan.guide is None else on_device(plan.guide)
         arguments["sampling_fn"] = lambda key: jnp.where(initial.genome(key, guide), 1.0, -1.0)
     if "num_populations" in accepted:
         populations = arguments.setdefault("num_populations", STEIN_POPULATIONS)

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from evosax.algorithms.base import EvolutionaryAlgorithm
 from evosax.algorithms.population_based.base import PopulationBasedAlgorithm
@@ -18,6 +17,11 @@ from evosax.algorithms.population_based.base import PopulationBasedAlgorithm
 from evojax_prune.search.operators.initial import InitialGenomes
 from evojax_prune.search.operators.sized import RankedGenomes
 from evojax_prune.search.strategies.registry import STRATEGIES, Plan
+
+
+def on_device(values: np.ndarray) -> jax.Array:
+    """A copy as a JAX array; ``jnp.asarray`` would compile a program for each shape."""
+    return jax.device_put(np.array(values))
 
 
 class Strategy(abc.ABC):
@@ -122,7 +126,7 @@ class BitStrategy(Strategy):
         if initial is None and plan.options.init == "ranked":
             first = RankedGenomes(plan.genome_length, plan.options.density)
         self._first = first
-        guide = None if plan.guide is None else jnp.asarray(plan.guide)
+        guide = None if plan.guide is None else on_device(plan.guide)
         self._params = algorithm.default_params.replace(guide=guide)
 
     def ask(self, key: jax.Array, state: Any) -> tuple[np.ndarray, Any]:
@@ -136,7 +140,7 @@ class BitStrategy(Strategy):
 
     def tell(self, key: jax.Array, genomes: np.ndarray, costs: np.ndarray, state: Any) -> Any:
         """See :class:`Strategy`."""
-        bits, fitness = jnp.asarray(genomes), self._fitness(costs)
+        bits, fitness = on_device(genomes), self._fitness(costs)
         if state is None:
             return self.algorithm.init(key, bits, fitness, self._params)
         return self.algorithm.tell(key, bits, fitness, state, self._params)[0]
@@ -151,7 +155,9 @@ class BitStrategy(Strategy):
 
     def _fitness(self, costs: np.ndarray) -> jax.Array:
         """As evosax has it: ``float32 [n]``, or ``[n, M]`` of several objectives."""
-        return jnp.asarray(costs if self.several else costs[:, 0], jnp.float32)
+        with np.errstate(over="ignore"):
+            fitness = costs.astype(np.float32)
+        return on_device(fitness if self.several else fitness[:, 0])
 
 
 def first_genomes(plan: Plan) -> InitialGenomes:
