@@ -19,12 +19,10 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from evojax_prune.core.errors import UserError, in_python, shortened
-from evojax_prune.core.forward import forward
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-    from evojax_prune.core.compact_head import CompactHead
     from evojax_prune.core.outcome import Outcome
     from evojax_prune.report.pruned import Pruned
     from evojax_prune.run.config import RunConfig
@@ -89,8 +87,13 @@ class _Pruner(BaseEstimator):
                 refuse_masked(given, name)
             with np.errstate(over="ignore", invalid="ignore"):  # what overflows is refused
                 x, labels = validate_data(self, X, y, dtype=np.float32, ensure_min_samples=2)
-            check_classification_targets(labels)
-            classes, codes = np.unique(labels, return_inverse=True)
+            try:
+                check_classification_targets(labels)
+                classes, codes = np.unique(labels, return_inverse=True)
+            except TypeError:
+                raise UserError(
+                    "y holds labels of unlike types, expected all of one type"
+                ) from None
             if len(classes) < 2:
                 raise UserError(
                     f"y holds the one class {str(classes[0])!r}: expected two classes or more"
@@ -256,7 +259,7 @@ class HeadPruner(ClassifierMixin, _Pruner):
         check_is_fitted(self)
         with np.errstate(over="ignore", invalid="ignore"):
             x = validate_data(self, X, dtype=np.float32, reset=False)
-        return softmax(_logits(self.head_, x))
+        return softmax(self.head_.exact_logits(x))
 
     def predict(self, X: ArrayLike) -> np.ndarray:  # noqa: N803
         """The most probable label ``[n]`` of each row; see :meth:`predict_proba`."""
@@ -353,13 +356,14 @@ def _prune(
     groups: ArrayLike | None,
 ) -> Pruned:
     """A run without test rows: what its splits call test is empty."""
+    from evojax_prune.core.class_names import class_name
     from evojax_prune.data import table_of
     from evojax_prune.methods import METHODS
     from evojax_prune.run.data import check_names, make_problem
     from evojax_prune.run.run import Run
 
     check_names(config)
-    names = [name if name.strip() else repr(name) for name in map(str, classes)]
+    names = [class_name(i, str(label)) for i, label in enumerate(classes)]
     table = table_of(x, codes, groups=groups, classes=names)
     for part in (table.x, table.y, table.groups):
         if part is not None:
@@ -385,16 +389,3 @@ def _figures(pruned: Pruned) -> dict[str, Any]:
 def _head_figures(head: Outcome) -> dict[str, Any]:
     names = ("active_fraction", "active_units", "parameters", "epochs")
     return {"selection_accuracy": head.selection, **{n: getattr(head, n) for n in names}}
-
-
-def _logits(head: CompactHead, x: np.ndarray) -> np.ndarray:
-    """Logits ``float64 [n, C]`` of a head that reads one row like another.
-
-    In float32 a row's logits would depend, in the last digits, on how many rows are beside it.
-    """
-    scaling = head.scaling
-    if scaling is not None and scaling.kind == "l2":
-        x = scaling.apply(x)[:, head.features]
-    else:
-        x = x[:, head.features] if scaling is None else scaling.apply(x[:, head.features])
-    return forward(x.astype(np.float64), head.layers)

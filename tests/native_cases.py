@@ -71,7 +71,7 @@ def smooth_targets(problem: Problem, smoothing: float) -> np.ndarray:
 
 
 def run_float64(problem: Problem, protocol: Protocol) -> tuple[list[float], list[list[Layer]]]:
-    """Losses of every epoch and the layers after each, by hand-written backpropagation in float64."""
+    """Losses of every epoch and the layers after each, by hand-written backpropagation."""
     layers = [[a.astype(np.float64) for a in layer if a is not None] for layer in problem.layers]
     velocity = [[np.zeros_like(a) for a in layer] for layer in layers]
     losses, history, t, m = [], [], 0, protocol.momentum

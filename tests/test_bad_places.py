@@ -69,6 +69,20 @@ def test_obstacles(case: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert not (tmp_path / "run" / "result.json").exists()
 
 
+@pytest.mark.parametrize("place", ["run", "run/cache"])
+def test_a_cache_in_the_output(
+    place: str, tmp_path: Path, refused: Refused, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EVOJAX_PRUNE_CACHE", str(tmp_path / place))
+    words = ["--dataset", str(saved(tmp_path / "t.npz")), "--output", str(tmp_path / "run")]
+    refused(words, f"EVOJAX_PRUNE_CACHE is {tmp_path / place}, inside --output {tmp_path}/run")
+
+
+def test_a_time_that_is_none(refused: Refused, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "abc")
+    refused(["--dataset", "digits"], "SOURCE_DATE_EPOCH is 'abc', expected whole seconds: unset it")
+
+
 def test_settings_of_an_unfinished_run_that_are_no_text_are_replaced(tmp_path: Path) -> None:
     put("run.partial/config.yaml", content(b"\xff"))(tmp_path)
     pruned(tmp_path, *DENSE, "--overwrite")

@@ -186,3 +186,10 @@ def test_where_nothing_can_be_locked_nobody_is_kept_out(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with cache.locked(tmp_path / "file" / "below", KEY):
         pass
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="there is no /proc")
+@pytest.mark.usefixtures("in_time")
+def test_where_no_file_can_be_made_nobody_is_waited_for() -> None:
+    with cache.locked(Path("/proc/self"), KEY):
+        pass

@@ -113,6 +113,17 @@ def test_train_may_be_a_class(single: Path) -> None:
     assert load(single).classes == ("cat", "dog", "train")
 
 
+def test_an_image_beside_the_classes_is_told_of(
+    single: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (single / "README.txt").write_text("")
+    load(single)
+    assert "outside" not in caplog.text
+    paint(single / "stray.PNG")
+    load(single)
+    assert "1 file outside the class folders is not used" in caplog.text
+
+
 def test_side_files_are_passed_over(parted: Path) -> None:
     before = identify(str(parted))
     for name in (".DS_Store", "train/cat/.hidden.png", "train/cat/Thumbs.db", "test/desktop.ini"):

@@ -325,6 +325,8 @@ def test_bad_words(
     assert "cannot be read as an .npz" in said(capsys, "predict", run, tmp_path / "bad.npz")
     np.savez(tmp_path / "y.npz", y=np.zeros(3))
     assert "has no features, expected" in said(capsys, "predict", run, tmp_path / "y.npz")
+    np.savez(tmp_path / "b.npz", x=np.zeros((1, 6)), backbone=["lite0"])
+    assert "is <U5 [1], expected one string" in said(capsys, "predict", run, tmp_path / "b.npz")
 
 
 @pytest.mark.parametrize(
@@ -371,6 +373,12 @@ def test_cards_of_another_kind(tmp_path: Path) -> None:
     save_file(load_file(file) | {"evil": np.zeros(3)}, file, {"evojax_prune": text})
     with pytest.raises(UserError, match="it holds evil, too"):
         evojax_prune.load(file)
+    without, twice = json.loads(text), text.replace('"mode"', '"classes":["x"],"mode"')
+    del without["mode"]
+    for changed, said in ((json.dumps(without), "mode is missing"), (twice, "has a key twice")):
+        save_file(load_file(file) | {}, file, {"evojax_prune": changed})
+        with pytest.raises(UserError, match=rf"damaged \(.*{said}\)"):
+            evojax_prune.load(file)
     for metadata in (None, {"evojax_prune": "{"}, {"evojax_prune": '{"format": "other/1"}'}):
         save_file(load_file(file), file, metadata)
         with pytest.raises(UserError, match="is not a head that evojax_prune wrote"):

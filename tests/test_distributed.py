@@ -210,6 +210,28 @@ def test_who_is_one_of_several(
     assert distributed.asked(words) == expected
 
 
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        (("nowhere", "2", "0"), "JAX_COORDINATOR_ADDRESS is 'nowhere', expected host:port"),
+        (("a:b", "2", "0"), "JAX_COORDINATOR_ADDRESS is 'a:b', expected host:port"),
+        (("a:1", "abc", "0"), "JAX_NUM_PROCESSES is 'abc', expected a whole number"),
+        (("a:1", "2", "-1"), "JAX_PROCESS_ID is '-1', expected a whole number"),
+        (("a:1", "2", "7"), "JAX_PROCESS_ID is 7, expected 0 to JAX_NUM_PROCESSES - 1, 1"),
+    ],
+)
+def test_variables_that_say_nothing_are_named(
+    variables: tuple[str, ...],
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for name, value in zip(hosts.BY_HAND, variables, strict=True):
+        monkeypatch.setenv(name, value)
+    assert main(["--distributed", "--dataset", "digits"]) == 2
+    assert capsys.readouterr().err.splitlines()[-1].startswith(f"error: {said}")
+
+
 def test_processes_that_do_not_come_are_not_waited_for_without_end(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -145,6 +145,12 @@ def test_the_public_function_gives_the_backbone_s_features() -> None:
     np.testing.assert_allclose(features[:, :: lite_reference.EVERY], expected, atol=1e-4)
 
 
+@pytest.mark.parametrize("change", [{"batch_size": 0}, {"image_size": 0}])
+def test_arguments_are_called_as_python_has_them(change: dict[str, int]) -> None:
+    with pytest.raises(UserError, match=rf"^{next(iter(change))} is 0, expected"):
+        evojax_prune.extract_features(np.zeros((1, 8, 8, 3), np.uint8), **change)
+
+
 def test_unknown_backbones_and_missing_weights_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="unknown backbone 'alexnet'"):
         evojax_prune.extract_features(noise(1, 8, 8, 3), "alexnet")

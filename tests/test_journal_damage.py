@@ -14,8 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from journal_cases import resume, sealed, unsealed, write_journal
+from search_cases import FITNESS
 
 from evojax_prune.core.errors import UserError
+from evojax_prune.objectives import OBJECTIVES, Measure, penalised
 from evojax_prune.search import journal as journals
 
 
@@ -124,10 +126,39 @@ def test_columns_are_those_that_are_expected(tmp_path: Path, columns: dict[str, 
     sound = {"epochs": [1, 1], "seconds": [0.5, 2.0]}
     batch = {"occasion": 0, "genomes": ["0" * 32, "1" * 32], "values": [[0.5], [0.5]]}
     path.write_bytes(sealed(HEADER, {**batch, "columns": sound}))
-    journals.Journal(path, {}, 1, columns=expected)
+    journals.Journal(path, {}, [FITNESS], columns=expected)
     path.write_bytes(sealed(HEADER, {**batch, "columns": columns}))
     with pytest.raises(UserError, match="its columns are not those of such a search"):
-        journals.Journal(path, {}, 1, columns=expected)
+        journals.Journal(path, {}, [FITNESS], columns=expected)
+
+
+@pytest.mark.parametrize(
+    ("objective", "sound", "unsound"),
+    [
+        (OBJECTIVES["accuracy"], [0.0, 1.0, np.nan], [7.5, -0.1, np.inf]),
+        (OBJECTIVES["cross-entropy"], [0.0, 9e9, np.nan], [-0.1, -np.inf]),
+        (OBJECTIVES["size"], [1.0, 1e6], [0.0]),
+        (penalised(OBJECTIVES["accuracy"], 0.5), [-0.5, 1.0], [-0.6, 1.1]),
+        (penalised(OBJECTIVES["cross-entropy"], 0.5), [0.0, 9e9], [-0.1]),
+    ],
+)
+def test_values_are_those_that_an_objective_can_have(
+    tmp_path: Path, objective: Measure, sound: list[float], unsound: list[float]
+) -> None:
+    path, of = tmp_path / "journal", [objective.objective]
+    for values in (sound, *([value] for value in unsound)):
+        batch = {
+            "occasion": 0,
+            "genomes": [str(i) * 32 for i in range(len(values))],
+            "values": [[value] for value in values],
+            "columns": {},
+        }
+        path.write_bytes(sealed(HEADER, batch))
+        if values is sound:
+            journals.Journal(path, {}, of)
+            continue
+        with pytest.raises(UserError, match="it is not a batch of evaluations"):
+            journals.Journal(path, {}, of)
 
 
 @pytest.mark.parametrize("order", [[0, 1, 1, 2], [0, 2, 1], [0, 2], [1, 2]])

@@ -136,5 +136,7 @@ def test_shapes_that_no_head_has(given: tuple[Any, ...], said: str) -> None:
 
 
 def test_genomes_are_bits() -> None:
+    with pytest.raises(ValueError, match="unknown mode 'nope', expected one of features, fc1"):
+        decode(np.ones((1, 5), bool), head_spec("features", 5, 3), "nope")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="float64 hold other values than 0 and 1"):
         decode(np.full((1, 5), 0.5), head_spec("features", 5, 3), "features")

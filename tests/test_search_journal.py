@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from journal_cases import resume, write_journal
-from search_cases import GENERATIONAL, LENGTH, STEADY, Counted, matches, same, search
+from search_cases import FITNESS, GENERATIONAL, LENGTH, STEADY, Counted, matches, same, search
 
 from evojax_prune.core.errors import UserError
 from evojax_prune.search import (
@@ -189,26 +189,26 @@ def test_rankings_are_kept_exactly() -> None:
 def test_other_rankings_are_another_run(tmp_path: Path) -> None:
     guide = make_strategy("generational", LENGTH, GUIDED, scores=SCORES).plan.guide
     assert guide is not None
-    journals.Journal(tmp_path / "journal", {}, 1, guide)
+    journals.Journal(tmp_path / "journal", {}, [FITNESS], guide)
     swapped = guide.copy()  # as another accelerator may compute them
     swapped[0, [3, 5]] = guide[0, [5, 3]]
-    kept = journals.Journal(tmp_path / "journal", {}, 1, swapped).guide
+    kept = journals.Journal(tmp_path / "journal", {}, [FITNESS], swapped).guide
     np.testing.assert_array_equal(kept, guide)
     for other in (1 - guide, guide[:1], None):
         with pytest.raises(UserError, match="other rankings of the bits"):
-            journals.Journal(tmp_path / "journal", {}, 1, other)
+            journals.Journal(tmp_path / "journal", {}, [FITNESS], other)
 
 
 def test_several_values_are_kept(tmp_path: Path) -> None:
     path = tmp_path / "journal"
-    journal = journals.Journal(path, {}, 2)
+    journal = journals.Journal(path, {}, [FITNESS, FITNESS])
     values = np.array([[0.5, 3.0], [np.nan, 4.0]])
     journal.record(["0" * 32, "1" * 32], 3, Evaluation(values, {"word": np.array(["a", "bc"])}))
-    there, recalled = journals.Journal(path, {}, 2).recall(["1" * 32, "0" * 32], 3)
+    there, recalled = journals.Journal(path, {}, [FITNESS, FITNESS]).recall(["1" * 32, "0" * 32], 3)
     assert there.all()
     np.testing.assert_array_equal(recalled.values, values[::-1])
     assert recalled.columns["word"].tolist() == ["bc", "a"]
     with pytest.raises(UserError, match=r"line 2 .*not a batch"):
-        journals.Journal(path, {}, 1)
-    there, recalled = journals.Journal(path, {}, 2).recall(["0" * 32, "1" * 32], 3)
+        journals.Journal(path, {}, [FITNESS])
+    there, recalled = journals.Journal(path, {}, [FITNESS, FITNESS]).recall(["0" * 32, "1" * 32], 3)
     assert there.all()

@@ -274,6 +274,10 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "truth": ({"hidden": True}, "hidden is true, expected a number"),
     "no settings": ({"settings": "p"}, "settings is 'p', expected names with values"),
     "nor these": ({"settings": {3: 4}}, "settings holds unknown 3"),
+    "unknown epochs": (
+        {"settings": {"final_protocol": {"epoch": 3}}},
+        "unknown setting final_protocol.epoch, did you mean 'final_protocol.epochs'",
+    ),
     "its own": ({"settings": {"mode": "fc1"}}, "settings holds mode, which is a parameter"),
 }
 
@@ -285,9 +289,18 @@ def test_bad_parameters(parameters: dict[str, Any], message: str) -> None:
         HeadPruner(**parameters).fit(x, y)
 
 
+def test_any_label_is_a_class() -> None:
+    x, y = blobs()
+    names = np.array(["\u200b", "\udcff", "a" * 2000])[np.unique(y, return_inverse=True)[1]]
+    pruner = HeadPruner(**QUICK).fit(x, names)
+    assert set(pruner.predict(x)) <= set(names)
+
+
 def test_bad_data() -> None:
     x, y = blobs()
     pruner = HeadPruner(**QUICK)
+    with pytest.raises(ValueError, match="y holds labels of unlike types"):
+        pruner.fit(x, np.where(y == "a", None, y))
     with pytest.raises(ValueError, match="holds the one class 'a'"):
         pruner.fit(x, np.full(len(x), "a"))
     with pytest.raises(ValueError, match=r"of class 'b' \(1\): each class needs at least 2"):

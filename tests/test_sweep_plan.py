@@ -143,6 +143,10 @@ WRONG = {
     "zip: {seed: [1]}": ["zip is {'seed': [1]}, expected a list"],
     "variants: {way: {}}": ["way in variants is empty"],
     "variants: {way: [a, b]}": ["variants.way is ['a', 'b'], expected names with values"],
+    "variants: {way: {on: {seed: 1}}}": [
+        "variants.way has the name True, which is not text: write it"
+    ],
+    "output: ''": ["output is '', expected a path"],
     "variants: {'a b': {x: {seed: 1}}}": ["expected a name of letters"],
     "variants: {status: {x: {seed: 1}}}": ["status, which is a column of the results"],
     "variants: {way: {x: {sede: 1}}}": ["unknown field 'sede' in way 'x' of variants"],
@@ -235,6 +239,8 @@ def test_a_dry_run_counts_and_estimates(tmp_path: Path, capsys: pytest.CaptureFi
     said = capsys.readouterr().err
     assert "small: 3 runs; about " in said
     assert not out.exists()
+    assert command.main(["sweep", str(file), "--output", str(tmp_path), "--dry-run"]) == 2
+    assert "holds something else than a sweep" in capsys.readouterr().err
 
 
 def test_a_longer_run_is_expected_to_take_longer(tmp_path: Path) -> None:

@@ -66,6 +66,7 @@ def finished(plan: SweepPlan, accuracy: dict[str, float]) -> None:
                 ],
                 "selected_on_test": False,
                 "wall_seconds": 2.0,
+                "config": task.config.repeatable(),
             }
             (task.folder / MARK).write_text(json.dumps(filled(Result) | result))
 
@@ -91,6 +92,7 @@ DAMAGED = [
     (b'"test_accuracy": 0.8', b'"test_accuracy": 2.0'),
     (b'"test_accuracy": 0.8', b'"test_accuracy": "0.8"'),
     (b'"active_units": 4', b'"active_units": %d' % 10**30),
+    (b'"seed": 0', b'"seed": 1'),
 ]
 
 

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from journal_cases import sealed, unsealed
 from PIL import Image
+from search_cases import FITNESS
 
 from evojax_prune.core.errors import UserError
 from evojax_prune.core.protocol import PROTOCOL_FIELDS
@@ -159,7 +160,7 @@ CONFIG = {"seed": 1, "protocol": {"epochs": 2}}
 
 
 def journalled(folder: Path) -> bytes:
-    journal = Journal(folder / "journal", CONFIG, 2)
+    journal = Journal(folder / "journal", CONFIG, [FITNESS, FITNESS])
     for occasion in range(2):
         names = [f"{occasion:016x}{i:016x}" for i in range(3)]
         values = np.arange(6.0).reshape(3, 2)
@@ -168,7 +169,7 @@ def journalled(folder: Path) -> bytes:
 
 
 def read_journal(path: Path) -> None:
-    journal = Journal(path, CONFIG, 2)
+    journal = Journal(path, CONFIG, [FITNESS, FITNESS])
     journal.recall([f"{0:032x}"], 0)
     journal.record(["f" * 32], 7, Evaluation(np.zeros((1, 2)), {}))
 

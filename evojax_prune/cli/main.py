@@ -27,6 +27,7 @@ from evojax_prune.core.errors import (
     described,
     one_line,
     said_of,
+    shortened,
     show_traceback,
 )
 from evojax_prune.run.config import RunConfig
@@ -67,6 +68,7 @@ def main(args: Sequence[str] | None = None) -> int:
     try:
         with stoppable(), plugin_errors():
             _check_current_folder()
+            _check_environment()
             if "" in words or "--" in words:
                 raise UserError("an argument is empty, or a lone --: give a value, or drop it")
             if words and not words[0].startswith("-"):
@@ -110,6 +112,18 @@ def _check_current_folder() -> None:
         os.getcwd()
     except FileNotFoundError:
         raise UserError("the current folder is gone: change to one that exists") from None
+
+
+def _check_environment() -> None:
+    """Refuse a variable at which NumPy's import would fail."""
+    seconds = os.environ.get("SOURCE_DATE_EPOCH", "0")
+    try:
+        int(seconds)
+    except ValueError:
+        shown = shortened(one_line(seconds))
+        raise UserError(
+            f"SOURCE_DATE_EPOCH is {shown!r}, expected whole seconds: unset it"
+        ) from None
 
 
 def _of_the_machine(error: Exception) -> str | None:

@@ -122,13 +122,14 @@ def _sweep(asked: Sweep) -> int:
     from evojax_prune.cli.progress import Terminal, say
     from evojax_prune.sweep.page import write_all
     from evojax_prune.sweep.plan import make_plan
-    from evojax_prune.sweep.run import run_sweep
+    from evojax_prune.sweep.run import check_folder, run_sweep
 
     folder = asked.output or content.output or Path("runs") / asked.file.stem
     plan = make_plan(content, folder, asked.file.stem, asked.by, asked.timeout)
     console = Console(stderr=True)
     say(console, _announcement(plan, asked.workers))
     if asked.dry_run:
+        check_folder(plan.folder, plan.tasks)
         return 0
     setup = functools.partial(load_plugins, asked.plugin, content.base)
     executor = _executor(asked, plan.folder, setup)

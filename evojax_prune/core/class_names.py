@@ -37,6 +37,15 @@ def check_class_names(names: Sequence[str], where: str) -> None:
         )
 
 
+def class_name(number: int, label: str) -> str:
+    """A label as tables can have it: itself, or ``class 3``."""
+    try:
+        check_class_names([label], "y")
+    except UserError:
+        return f"class {number}"
+    return label
+
+
 def _shows(name: str) -> bool:
     """Whether there is anything to see of it."""
     return any(not c.isspace() and unicodedata.category(c) != "Cf" for c in name)

@@ -78,12 +78,22 @@ class CompactHead:
 
     def logits(self, features: np.ndarray) -> np.ndarray:
         """Logits ``float32 [n, C]`` of raw backbone features ``float32 [n, F]``, in plain NumPy."""
-        x = features[:, self.features]
-        if self.scaling is not None and self.scaling.kind == "l2":  # the length of the whole row
-            x = self.scaling.apply(features)[:, self.features]
-        elif self.scaling is not None:
-            x = self.scaling.apply(x)
-        return forward(x, self.layers)
+        return forward(self._read(features), self.layers)
+
+    def exact_logits(self, features: np.ndarray) -> np.ndarray:
+        """The same as ``float64 [n, C]``, of a row the same whatever rows are beside it.
+
+        In float32 the last digits would depend on how many there are.
+        """
+        return forward(self._read(features).astype(np.float64), self.layers)
+
+    def _read(self, features: np.ndarray) -> np.ndarray:
+        """The features that the head reads, scaled."""
+        if self.scaling is None:
+            return features[:, self.features]
+        if self.scaling.kind == "l2":  # by the length of the whole row
+            return self.scaling.apply(features)[:, self.features]
+        return self.scaling.apply(features[:, self.features])
 
     def predict(self, features: np.ndarray) -> np.ndarray:
         """Class ``int64 [n]`` of each row of raw backbone features ``float32 [n, F]``."""
@@ -149,7 +159,7 @@ def read_heads(path: str | Path) -> tuple[tuple[CompactHead, ...], HeadCard]:
             text = (file.metadata() or {}).get("evojax_prune")
             if text is None:
                 raise ValueError("it does not say what it is of")
-            card = _card(json.loads(text))
+            card = _card(json.loads(text, object_pairs_hook=_once))
             names = list(file.keys())
             tensors = {name: file.get_tensor(name) for name in names if _TENSOR.fullmatch(name)}
         folds = sorted({int(m[2] or 0) for m in map(_TENSOR.fullmatch, tensors) if m})
@@ -180,6 +190,14 @@ def _card(metadata: object) -> HeadCard:
     card = HeadCard.model_validate(metadata)
     check_class_names(card.classes, "its card")
     return card
+
+
+def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """A JSON object, none of whose keys comes twice."""
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        raise ValueError("its card has a key twice")
+    return made
 
 
 def _reason(error: Exception) -> str:

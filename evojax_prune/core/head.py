@@ -8,7 +8,7 @@ import numbers
 
 import numpy as np
 
-from evojax_prune.core.mode import MODES, ModeName
+from evojax_prune.core.mode import ModeName, find_mode
 
 Params = dict[str, dict[str, np.ndarray]]
 """``{"layer_0": {"kernel": [in, out], "bias": [out]}, ...}``, float32; no bias if sparse."""
@@ -69,10 +69,9 @@ def head_spec(
     Raises:
         ValueError: an unknown mode, fewer hidden layers than it prunes, or a width below 1.
     """
-    if mode not in MODES:
-        raise ValueError(f"unknown mode {mode!r}, expected one of {', '.join(MODES)}")
-    hidden = MODES[mode].hidden if hidden is None else hidden
-    sparse = MODES[mode].sparse
+    found = find_mode(mode)
+    hidden = found.hidden if hidden is None else hidden
+    sparse = found.sparse
     if len(hidden) <= max(sparse) and mode != "features":
         raise ValueError(
             f"mode {mode!r} prunes {max(sparse) + 1} hidden layers, the head has {len(hidden)}"

@@ -49,3 +49,14 @@ MODES: dict[str, Mode] = {
     )
 }
 """Every prune mode by its name."""
+
+
+def find_mode(name: str) -> Mode:
+    """A prune mode by its name.
+
+    Raises:
+        ValueError: an unknown name.
+    """
+    if name not in MODES:
+        raise ValueError(f"unknown mode {name!r}, expected one of {', '.join(MODES)}")
+    return MODES[name]

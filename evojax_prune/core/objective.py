@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from typing import Literal
 
@@ -30,6 +31,7 @@ class Objective:
             not: it is never estimated.
         scale: on which differences count: ``linear``, or ``log`` for positive values of which the
             ratios matter.
+        bounds: lowest and highest value that there can be.
     """
 
     name: str
@@ -38,6 +40,7 @@ class Objective:
     digits: str = ".4f"
     noisy: bool = True
     scale: Literal["linear", "log"] = "linear"
+    bounds: tuple[float, float] = (-math.inf, math.inf)
 
     def text(self, value: float) -> str:
         """A value in words; a failed evaluation is called so."""

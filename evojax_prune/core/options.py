@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 import typing
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -37,6 +37,12 @@ def _usable(path: Path, info: ValidationInfo) -> Path:
     return checked_path(path, str(info.field_name))
 
 
+def _not_empty(path: Any, info: ValidationInfo) -> Any:
+    if path == "":  # which Path takes for the current folder
+        raise ValueError(f"{info.field_name} is '', expected a path")
+    return path
+
+
 def _named(text: str, info: ValidationInfo) -> str:
     checked_path(text, str(info.field_name))
     return text
@@ -46,7 +52,7 @@ def _layers(hidden: Any) -> Any:
     return () if hidden in ("linear", ["linear"], ("linear",)) else hidden
 
 
-UserPath = Annotated[Path, AfterValidator(_usable)]
+UserPath = Annotated[Path, BeforeValidator(_not_empty), AfterValidator(_usable)]
 """A path that could be one."""
 
 NameOrPath = Annotated[str, AfterValidator(_named)]
@@ -180,12 +186,12 @@ MOST = 10
 """Most impossible values that are told of one by one."""
 
 
-def sentences(error: ValidationError, known: Collection[str]) -> list[str]:
+def sentences(error: ValidationError, known: Mapping[str, FieldInfo]) -> list[str]:
     """What pydantic complains of, one sentence per impossible value, and how many are not told.
 
     Args:
         error: of the values of some options.
-        known: names of all options, of which one may be meant by an unknown name.
+        known: all options by name, of which one may be meant by an unknown name.
     """
     first: dict[str, dict[str, Any]] = {}  # of several complaints about one value
     for number, e in enumerate(error.errors()):
@@ -209,15 +215,29 @@ def _shown(value: Any) -> str:
     return value if isinstance(value, str) and value.strip() else " ".join(repr(value).split())
 
 
-def _sentence(error: dict[str, Any], known: Collection[str]) -> str:
+def _fields_of(error: dict[str, Any], known: Mapping[str, FieldInfo]) -> list[str]:
+    """Names that a group of settings has, when it is given another one."""
+    group = str(error["loc"][0])
+    fields = getattr(known[group].annotation, "__pydantic_fields__", {}) if group in known else {}
+    return [f"{group}.{name}" for name in fields]
+
+
+def _sentence(error: dict[str, Any], known: Mapping[str, FieldInfo]) -> str:
     """One line for one pydantic error: which option, its value, what was expected."""
     if error["type"] == "value_error":
         return str(error["ctx"]["error"])
     name = _place(error["loc"])
+    if error["loc"] and error["loc"][-1] == "[key]":
+        where = name.removesuffix(".[key]")
+        return f"{where} has the name {error['input']!r}, which is not text: write it in quotes"
     shown = shortened(_shown(error["input"]))
     expected = _EXPECTED.get(error["type"])
     if error["type"] == "extra_forbidden":
         return f"unknown setting {name}{suggestion(name, known)}"
+    if error["type"] == "unexpected_keyword_argument":
+        return f"unknown setting {name}{suggestion(name, _fields_of(error, known))}"
+    if error["type"] == "missing" and isinstance(error["loc"][-1], str):
+        return f"{name} is missing"
     if expected is None:
         return f"{name} is {shown}: {error['msg']}"
     return f"{name} is {shown}, expected {expected.format(**error.get('ctx', {}))}"

@@ -9,7 +9,7 @@ import numpy as np
 
 from evojax_prune.core.head import HeadSpec
 from evojax_prune.core.masks import Masks, dense_masks, kernel_masks
-from evojax_prune.core.mode import MODES, Grain, Mode, ModeName
+from evojax_prune.core.mode import Grain, Mode, ModeName, find_mode
 from evojax_prune.core.ranking import keep_best
 
 Fractions = tuple[float, ...]
@@ -119,6 +119,7 @@ def decode(genomes: np.ndarray, spec: HeadSpec, mode: ModeName, grain: Grain = "
         grain: what one bit switches.
 
     Raises:
-        ValueError: genomes of another length than the head and mode need, or that are not bits.
+        ValueError: an unknown mode; genomes of another length than the head and mode need, or that
+            are not bits.
     """
-    return Pruning(spec, MODES[mode], grain).masks(genomes)
+    return Pruning(spec, find_mode(mode), grain).masks(genomes)

@@ -114,6 +114,12 @@ def _predictions(
             yield from zip(map(str, images), classifier.classify(images), strict=True)
 
 
+def _text(array: np.ndarray, name: str) -> str:
+    if array.ndim == 0 and array.dtype.kind == "U":
+        return str(array)
+    raise UserError(f"{name} is {array.dtype} {list(array.shape)}, expected one string")
+
+
 def _probabilities(classifier: Classifier, path: Path) -> np.ndarray:
     """Class probabilities of a features file.
 
@@ -129,10 +135,10 @@ def _probabilities(classifier: Classifier, path: Path) -> np.ndarray:
     if "weights" in arrays and "backbone" not in arrays:
         raise UserError(f"{path} holds weights without their backbone: add it, or leave them out")
     x = arrays[name]
-    backbone, weights = (
-        str(arrays[key]) if key in arrays else None for key in ("backbone", "weights")
-    )
     try:
+        backbone, weights = (
+            _text(arrays[key], key) if key in arrays else None for key in ("backbone", "weights")
+        )
         if backbone is not None:
             classifier.check_source(backbone, weights)
         if x.ndim != 2:

@@ -15,6 +15,7 @@ import dataclasses
 import os
 import pickle
 import queue
+import re
 import threading
 import time
 import weakref
@@ -51,13 +52,13 @@ def joined() -> Iterator[bool]:
     """
     # one lost host must not end the others before they have said so
     jax.config.update("jax_enable_recoverability", True)
-    address, count, place = (os.environ.get(name) for name in BY_HAND)
+    address, count, place = _by_hand()
     try:
         _await(
             lambda: jax.distributed.initialize(
                 address,
-                None if count is None else int(count),
-                None if place is None else int(place),
+                count,
+                place,
                 initialization_timeout=2 * PATIENCE,  # at which jaxlib ends the process
                 heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
             )
@@ -74,6 +75,27 @@ def joined() -> Iterator[bool]:
         _leave(said_of(error))
         raise
     _leave(None)
+
+
+def _by_hand() -> tuple[str | None, int | None, int | None]:
+    """What the variables :data:`BY_HAND` say.
+
+    Raises:
+        UserError: one is no address, count or place.
+    """
+    address, *numbers = (os.environ.get(name) for name in BY_HAND)
+    if address is not None and not _ADDRESS.fullmatch(address):
+        raise UserError(f"{BY_HAND[0]} is {address!r}, expected host:port, such as 10.0.0.1:1234")
+    for name, number in zip(BY_HAND[1:], numbers, strict=True):
+        if number is not None and not (number.isascii() and number.isdecimal()):
+            raise UserError(f"{name} is {number!r}, expected a whole number")
+    count, place = (None if number is None else int(number) for number in numbers)
+    if count is not None and place is not None and not place < count:
+        raise UserError(f"{BY_HAND[2]} is {place}, expected 0 to {BY_HAND[1]} - 1, {count - 1}")
+    return address, count, place
+
+
+_ADDRESS = re.compile(r".+:\d{1,5}", re.ASCII)
 
 
 def _await(meet: Callable[[], object]) -> None:

@@ -98,6 +98,8 @@ def locked(cache: Path, key: Key) -> Iterator[None]:
     lock = filelock.FileLock(file)
     with contextlib.suppress(OSError, NotImplementedError):
         cache.mkdir(parents=True, exist_ok=True)
+        # filelock would wait for ever for a file that cannot be made, as in /proc
+        os.close(os.open(file, os.O_RDWR | os.O_CREAT, 0o644))
         lock.acquire()
     try:
         yield

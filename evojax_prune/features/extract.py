@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from evojax_prune.core.errors import UserError
+from evojax_prune.core.errors import UserError, in_python
 from evojax_prune.core.head_card import BackboneCard
 from evojax_prune.data.stream import map_ahead
 from evojax_prune.features import backbones
@@ -69,8 +69,11 @@ def extract_features(
     shape = getattr(images, "shape", None)
     if shape is not None and (len(shape) != 4 or shape[-1] != 3):
         raise UserError(f"images have shape {list(shape)}, expected uint8 [n, h, w, 3] (RGB)")
+    if batch_size is not None and not 1 <= batch_size <= _LARGEST_BATCH:
+        raise UserError(f"batch_size is {batch_size}, expected 1 to {_LARGEST_BATCH} images a step")
     file = Path(weights).expanduser() if weights is not None else None
-    net = backbones.load(backbone, file, image_size)
+    with in_python():
+        net = backbones.load(backbone, file, image_size)
     with counting("Features", total, shown=progress) as advance:
         return run(net, images, total, batch_size=batch_size, advance=advance)
 

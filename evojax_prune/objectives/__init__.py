@@ -110,17 +110,28 @@ OBJECTIVES: dict[str, Measure] = {
     measure.objective.name: measure
     for measure in (
         Measure(
-            Objective("cross-entropy", "cross-entropy (nats)", maximised=False),
+            Objective(
+                "cross-entropy", "cross-entropy (nats)", maximised=False, bounds=(0.0, np.inf)
+            ),
             lambda scores: scores.fits.cross_entropy["selection"],
         ),
         Measure(
-            Objective("accuracy", "accuracy"), lambda scores: scores.fits.accuracy["selection"]
+            Objective("accuracy", "accuracy", bounds=(0.0, 1.0)),
+            lambda scores: scores.fits.accuracy["selection"],
         ),
         Measure(
-            Objective(SIZE, "active bits", False, digits=".0f", noisy=False, scale="log"),
+            Objective(
+                *(SIZE, "active bits", False),
+                digits=".0f",
+                noisy=False,
+                scale="log",
+                bounds=(1.0, np.inf),
+            ),
             _size,
         ),
-        Measure(Objective(OOD, "AUROC against other data"), _ood, parameters=True),
+        Measure(
+            Objective(OOD, "AUROC against other data", bounds=(0.0, 1.0)), _ood, parameters=True
+        ),
     )
 }
 """Every objective by its name."""
@@ -133,8 +144,10 @@ def penalised(measure: Measure, penalty: float) -> Measure:
         return measure
     sign = -penalty if objective.maximised else penalty
     label = f"{objective.label} {'-' if sign < 0 else '+'} {penalty:g} x active fraction"
+    lowest, highest = objective.bounds
+    bounds = min(lowest, lowest + sign), max(highest, highest + sign)
     return Measure(
-        dataclasses.replace(objective, label=label),
+        dataclasses.replace(objective, label=label, bounds=bounds),
         lambda scores: measure.values(scores) + sign * scores.genomes.mean(1),
         measure.parameters,
     )

@@ -72,13 +72,20 @@ def data_options(config: RunConfig) -> dict[str, Any]:
     return {name: getattr(config, name) for name in names}
 
 
-def refuse_within_data(config: RunConfig, output: Path) -> None:
-    """Refuse to write below a folder of data, where the next run would take it for data.
+def check_places(config: RunConfig, output: Path) -> None:
+    """Refuse to write where it would be taken for something else.
 
     Raises:
-        UserError: the output folder or the cache would lie there.
+        UserError: the output folder or the cache would lie in a folder of data, where the next run
+            would take them for data, or the cache in the output folder, which has to be new.
     """
     places = {"--output": output, "EVOJAX_PRUNE_CACHE": cache.folder(None)}
+    kept = Path(os.path.realpath(places["EVOJAX_PRUNE_CACHE"]))
+    if kept.is_relative_to(os.path.realpath(output)):
+        raise UserError(
+            f"EVOJAX_PRUNE_CACHE is {kept}, inside --output {output}, which only results may lie "
+            "in: give another folder"
+        )
     for data in (config.dataset, config.ood):
         if data is None or not Path(data).expanduser().is_dir():
             continue

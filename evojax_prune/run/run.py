@@ -22,7 +22,7 @@ from evojax_prune.methods.problem import JUDGING, Advance, Problem
 from evojax_prune.report.pruned import Pruned
 from evojax_prune.report.writers import ESSENTIAL, WRITERS, Writer, settings_text, write_results
 from evojax_prune.run.config import BackboneOptions, RunConfig, SourceOptions, validated
-from evojax_prune.run.data import load_problem, make_problem, refuse_within_data
+from evojax_prune.run.data import check_places, load_problem, make_problem
 from evojax_prune.run.store import Nothing, PartialFolder, Store
 from evojax_prune.run.trackers import tracked
 
@@ -230,7 +230,7 @@ def prune_into(
             from is kept.
     """
     store.check(config.overwrite, {**ESSENTIAL, **WRITERS, **(writers or {})})
-    refuse_within_data(config, store.output)
+    check_places(config, store.output)
     problem = problem or load_problem(config, observer)
     with store, tracked(config, problem, observer, store.output) as watch:
         store.configure(settings_text(config.repeatable()), config.overwrite)

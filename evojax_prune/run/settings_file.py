@@ -110,6 +110,8 @@ class _Loader(yaml.SafeLoader):
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = Counter(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode))
+        if any(key.tag == "tag:yaml.org,2002:merge" for key, _ in node.value):
+            self._refuse("<< merges keys: write the values out", node)
         for key, count in keys.most_common(1):
             if count > 1:
                 self._refuse(f"the key {shortened(key)!r} is given twice", node)

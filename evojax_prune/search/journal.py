@@ -16,7 +16,7 @@ import hashlib
 import json
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ import numpy as np
 
 from evojax_prune.core.errors import UserError, shortened
 from evojax_prune.core.files import make_folder, os_errors, total_memory, write_file
+from evojax_prune.core.objective import Objective
 from evojax_prune.search.result import Evaluation
 
 FAMILY = "evojax_prune.search.journal/"
@@ -58,7 +59,7 @@ class Journal:
         self,
         path: Path,
         config: Mapping[str, Any],
-        objectives: int,
+        objectives: Sequence[Objective],
         guide: np.ndarray | None = None,
         columns: Mapping[str, type] | None = None,
     ):
@@ -67,7 +68,7 @@ class Journal:
         Args:
             path: the file.
             config: plain data that decides the run's numbers.
-            objectives: values M per evaluation.
+            objectives: of which each evaluation has a value, M of them.
             guide: rankings as quantiles ``float32 [R, G]`` of a guided search.
             columns: names and types of the further columns, counts and seconds; None for any.
 
@@ -118,7 +119,7 @@ class Journal:
         return (
             np.array([place is not None for place in places], bool),
             Evaluation(
-                values.reshape(len(rows), self._objectives),
+                values.reshape(len(rows), len(self._objectives)),
                 {c: np.array([batch.columns[c][row] for batch, row in rows]) for c in columns},
             ),
         )
@@ -289,7 +290,7 @@ class _Batch:
         self.columns = columns
 
     @classmethod
-    def of(cls, line: dict[str, Any], objectives: int) -> _Batch | None:
+    def of(cls, line: dict[str, Any], objectives: Sequence[Objective]) -> _Batch | None:
         """The batch of a parsed line, or None if anything in it is not as expected."""
         if line.keys() != {"occasion", "genomes", "values", "columns"}:
             return None
@@ -303,8 +304,10 @@ class _Batch:
             and all(map(_is_digest, genomes))
             and isinstance(values, list)
             and len(values) == len(genomes) > 0
-            and all(isinstance(row, list) and len(row) == objectives for row in values)
-            and all(type(value) is float for row in values for value in row)
+            and all(isinstance(row, list) and len(row) == len(objectives) for row in values)
+            and all(
+                _is_value(*pair) for row in values for pair in zip(row, objectives, strict=True)
+            )
             and isinstance(columns, dict)
             and all(_is_column(column, len(genomes)) for column in columns.values())
         )
@@ -313,6 +316,13 @@ class _Batch:
 
 def _is_digest(name: object) -> bool:
     return isinstance(name, str) and len(name) == 32 and set(name) <= set("0123456789abcdef")
+
+
+def _is_value(value: object, objective: Objective) -> bool:
+    """Whether it is a value that an objective can have; NaN is that of a failed evaluation."""
+    lowest, highest = objective.bounds
+    off = 1e-6  # of sums in float32
+    return type(value) is float and not (value < lowest - off or value > highest + off)
 
 
 def _is_column(column: object, count: int) -> bool:

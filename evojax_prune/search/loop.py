@@ -89,7 +89,7 @@ def run_search(
             "resampled": resampled,
             **(journal_config or {}),
         }
-        memory.journal = Journal(journal, identity, len(objectives), strategy.plan.guide, columns)
+        memory.journal = Journal(journal, identity, objectives, strategy.plan.guide, columns)
         strategy = strategy.with_guide(memory.journal.guide)
     watch = _Leaders(memory, objectives)
     key = jax.random.key(seed, impl="threefry2x32")

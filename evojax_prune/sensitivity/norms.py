@@ -32,6 +32,8 @@ def check_norms(ps: float | Iterable[float]) -> tuple[float, ...]:
     Raises:
         UserError: none given, or one that is below 1 or not a number.
     """
+    if isinstance(ps, str):
+        raise UserError(f"p is {ps!r}: a p-norm needs a real number of at least 1, or inf")
     norms = (float(ps),) if isinstance(ps, (int, float)) else tuple(float(p) for p in ps)
     if not norms:
         raise UserError("no p-norm was given: name at least one, such as 1, 2 or inf")

@@ -6,7 +6,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from typing import Literal
+from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -102,9 +102,14 @@ def sensitivities(
 
     Raises:
         UserError: NaN or infinite features, named by row and column; a head that diverged; features
-            of another width than the head's; a layer that the head does not have; a bad p.
+            of another width than the head's; a layer that the head does not have; a bad p; an
+            unknown ``of`` or ``weighting``.
     """
     norms = check_norms(p)
+    for name, given, valid in (("of", of, Output), ("weighting", weighting, Weighting)):
+        if given not in get_args(valid):
+            known = ", ".join(get_args(valid))
+            raise UserError(f"{name} is {given!r}, expected one of {known}")
     check_head(params, x, layer)
     units = params[f"layer_{layer}"]["kernel"].shape[0]
     classes = params[f"layer_{depth(params) - 1}"]["kernel"].shape[1]

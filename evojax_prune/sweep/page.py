@@ -26,7 +26,6 @@ from evojax_prune.sweep.results import (
     read_result,
     write_rows,
 )
-from evojax_prune.sweep.task import FOLDER
 from evojax_prune.sweep.worker import Ended
 from evojax_prune.version import __version__
 
@@ -210,7 +209,8 @@ def _panel(axes: Axes, plan: SweepPlan, rows: Sequence[Row], colours: dict[str, 
 
 
 def _finalists(plan: SweepPlan, row: Row) -> list[tuple[float, float]]:
-    heads = read_result(plan.folder / FOLDER / row["run"])["finalists"]
+    task = next(task for task in plan.tasks if task.name == row["run"])
+    heads = read_result(task)["finalists"]
     return [(head["active_units"], head["test_accuracy"]) for head in heads]
 
 

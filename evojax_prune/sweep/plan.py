@@ -20,11 +20,11 @@ from evojax_prune.methods.options import SearchOptions
 from evojax_prune.run.config import DataOptions, HeadOptions, RunConfig, validated
 from evojax_prune.run.data import (
     check_names,
+    check_places,
     content_digest,
     digest,
     load_data,
     make_problem,
-    refuse_within_data,
     run_digest,
 )
 from evojax_prune.sweep.estimate import DataSize, expected_seconds
@@ -180,7 +180,7 @@ def _look(configs: Iterable[RunConfig], folder: Path, mistakes: list[str]) -> di
     for key, shapes in users.items():
         first = next(iter(shapes.values()))
         try:
-            refuse_within_data(first, folder)
+            check_places(first, folder)
             content = content_digest(first)
             table = load_data(first, first.dataset, None, extract=False)
         except NotExtractedError as missing:

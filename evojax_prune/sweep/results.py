@@ -63,21 +63,23 @@ def _row(task: Task, status: str, settings: Iterable[str]) -> Row:
     for name in settings:
         if name not in row:
             row[name] = plain_value(getattr(task.config, name))
-    return row | _figures(read_result(task.folder) if task.finished else {})
+    return row | _figures(read_result(task) if task.finished else {})
 
 
-def read_result(folder: Path) -> dict[str, Any]:
+def read_result(task: Task) -> dict[str, Any]:
     """The ``result.json`` of a finished run.
 
     Raises:
-        UserError: it is damaged.
+        UserError: it is damaged, or another run's.
     """
+    folder = task.folder
     try:
         with open_file(folder / MARK) as file:
             content = file.read()
         Result.model_validate_json(content, strict=True)
         result = dict(json.loads(content))
         _check_numbers(result)
+        _check_settings(result, task)
     except (OSError, ValueError) as error:
         why = said_of(error)
         if isinstance(error, ValidationError):
@@ -99,6 +101,15 @@ def _check_numbers(result: Mapping[str, Any]) -> None:
     shares += [head["test_accuracy"] for head in result["finalists"]]
     if any(abs(n) > 2**53 for n in numbers) or not all(0 <= share <= 1 for share in shares):
         raise ValueError("it has impossible numbers")
+
+
+def _check_settings(result: Mapping[str, Any], task: Task) -> None:
+    """Refuse the result of a run with other settings."""
+    found = result["config"]
+    for name, wanted in json.loads(json.dumps(task.config.repeatable())).items():
+        if found.get(name) != wanted:
+            has, expected = shortened(shown(found.get(name))), shortened(shown(wanted))
+            raise ValueError(f"its {name} is {has}, expected {expected}")
 
 
 _SHARES = ("test_accuracy", "active_fraction", "parameter_fraction", "p_value")

@@ -72,7 +72,7 @@ def run_sweep(plan: SweepPlan, source: str, executor: Executor, observer: Observ
     Raises:
         UserError: the folder cannot be used, or another sweep is using it.
     """
-    _check_folder(plan.folder, plan.tasks)
+    check_folder(plan.folder, plan.tasks)
     make_folder(plan.folder)
     lock = filelock.FileLock(plan.folder / LOCK)
     with os_errors(f"lock {plan.folder}"):
@@ -87,7 +87,7 @@ def run_sweep(plan: SweepPlan, source: str, executor: Executor, observer: Observ
         lock.release()
 
 
-def _check_folder(folder: Path, tasks: Sequence[Task]) -> None:
+def check_folder(folder: Path, tasks: Sequence[Task]) -> None:
     """Refuse to mix a sweep with other files, or to write where links lead.
 
     Raises:
@@ -176,9 +176,7 @@ class _Book:
 def seconds_left(plan: SweepPlan, workers: int) -> float:
     """Seconds that the unfinished runs will take, by estimate and by what finished ones took."""
     took = [
-        (read_result(task.folder)["wall_seconds"], task.expected)
-        for task in plan.tasks
-        if task.finished
+        (read_result(task)["wall_seconds"], task.expected) for task in plan.tasks if task.finished
     ]
     left = [task.expected for task in plan.tasks if not task.finished]
     if not left:

@@ -293,11 +293,15 @@ def _class_order(given: Any, found: np.ndarray, called: Callable[[str], str]) ->
                 f"{name} must hold each of the {len(found)} labels of"
                 f" {called('y_train')} once, in any order"
             )
-    elif not texts or not np.array_equal(found, np.arange(len(names))):
+    elif len(off := np.flatnonzero(found != np.arange(len(found)))):
         raise UserError(
-            f"{name} must name the labels 0 to {found.max()} of {called('y_train')},"
-            f" one string each, got {names.dtype} {list(names.shape)} for {len(found)} labels in"
-            " use"
+            f"{name} can name labels that are 0, 1, 2 and so on, but {called('y_train')} holds"
+            f" {found[off[0]]} in place of {off[0]}: number them so, or leave {name} out"
+        )
+    elif not texts or len(names) != len(found):
+        raise UserError(
+            f"{name} must name the labels 0 to {len(found) - 1} of {called('y_train')},"
+            f" one string each, got {names.dtype} {list(names.shape)}"
         )
     return names
 

@@ -17,6 +17,10 @@ _SIDE_FILES = {"thumbs.db", "desktop.ini", "icon\r", "__macosx"}
 """Files and folders that systems leave among the images, in lower case; so are hidden ones."""
 
 
+_IMAGES = {*(".bmp", ".gif", ".jpeg", ".jpg"), *(".png", ".tif", ".tiff", ".webp")}
+"""Ends of the names of image files, to tell of those that lie beside the class folders."""
+
+
 _Seen = set[tuple[int, int]]
 """Device and number of every folder that was listed."""
 
@@ -135,9 +139,14 @@ def _classes(root: Path, part: str, seen: _Seen) -> dict[str, list[str]]:
     for name, paths in classes.items():
         if not paths:
             raise UserError(f"class folder {folder / name} holds no images: fill or delete it")
-    if stray := sum(path.is_file() for path in _entries(folder)) if part else 0:
+    stray = [path for path in _entries(folder) if path.is_file()]
+    if not part:  # read-me files and lists of labels lie there, too
+        stray = [path for path in stray if path.suffix.lower() in _IMAGES]
+    if stray:
+        what = "1 file" if len(stray) == 1 else f"{len(stray)} files"
+        is_or_are = "is" if len(stray) == 1 else "are"
         tell_once(
-            logging.WARNING, f"{folder}: {stray} files outside the class folders are not used"
+            logging.WARNING, f"{folder}: {what} outside the class folders {is_or_are} not used"
         )
     return classes
 

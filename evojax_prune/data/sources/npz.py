@@ -150,4 +150,4 @@ def _array(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> np.ndarray:
 
 
 def _shown(name: str) -> str:
-    return name if len(name) < 40 and name.isprintable() else repr(name[:40])
+    return name if 0 < len(name) < 40 and name.isprintable() else repr(name[:40])
