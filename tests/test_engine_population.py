@@ -302,6 +302,8 @@ def test_what_cannot_be_trained_exactly_is_refused(change, message):
 
 
 def test_shapes_that_do_not_fit_are_refused():
+    with pytest.raises(ValueError, match="member_batch is 0, expected at least 1"):
+        fit_population(MASKS, SPLITS, PROTOCOL, head=HEAD, member_batch=0)
     other = make_head("both", SPLITS, (8, 8))
     with pytest.raises(ValueError, match="masks are for widths"):
         fit_population(MASKS, SPLITS, PROTOCOL, head=other)

@@ -81,12 +81,15 @@ def fit_population(
         The fits, P members in the order of the masks.
 
     Raises:
-        ValueError: masks, splits, head and parameters that do not fit together.
+        ValueError: masks, splits, head and parameters that do not fit together; a member_batch
+            below 1.
         UserError: genomes instead of masks, an unknown engine, or one that cannot train these
             members exactly.
     """
     folds = [splits] if isinstance(splits, FeatureSplits) else list(splits)
     _check(masks, head, folds, protocol, evaluate)
+    if member_batch is not None and member_batch < 1:
+        raise ValueError(f"member_batch is {member_batch}, expected at least 1")
     started, before = time.perf_counter(), compiled_so_far()
     prepared = (FOLDS if cache is None else cache).folds(folds, head, seed, params)
     actives = [active_parts(masks, row) for row in range(len(masks))]
