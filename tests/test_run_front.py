@@ -147,9 +147,9 @@ def test_telling_other_data_apart_is_an_objective(
     for width in (12, 11):
         file = tmp_path / f"{width}.npz"
         np.savez(file, x_train=between[:, :width], y_train=np.arange(60) % 3)
-    asked = ("--objectives", "cross-entropy", "size", "ood", "--ood")
+    asked = ("--objectives", "cross-entropy", "ood", "--ood")
     result = run(*asked, str(tmp_path / "12.npz"))
-    assert result.search.objectives == ["cross-entropy", "size", "ood"]
+    assert result.search.objectives == ["cross-entropy", "ood"]
     found = rows(tmp_path / "results" / "evaluations.csv")
     assert all(0 <= float(row["ood"]) <= 1 for row in found)
     assert max(float(row["ood"]) for row in found) > 0.7

@@ -54,12 +54,20 @@ def parse(args: Sequence[str] | None = None) -> RunConfig:
     """
     args = list(sys.argv[1:] if args is None else args)
     _refuse_dropped(args)
-    source, _ = _tyro(_Source, args, PROGRAM, None, add_help=False)
+    source = _source(args)
     file = load_settings(source.config) if source.config else {}
     load_plugins(source.plugin, file)
     asked = {k: v for k in ("protocol", "method", "mode") if (v := getattr(source, k)) is not None}
     given = merged(file, _flags(args, settled(merged(file, asked))))
     return config.validated(given)
+
+
+def _source(args: list[str]) -> _Source:
+    """The flags that decide what lies under the others; most commands name none of them."""
+    names = {f"--{_dashed(field.name)}" for field in dataclasses.fields(_Source)}
+    if names.isdisjoint(_flag_words(args)):
+        return _Source()
+    return _tyro(_Source, args, PROGRAM, None, add_help=False)[0]
 
 
 def _refuse_dropped(args: list[str]) -> None:

@@ -69,7 +69,9 @@ def write_results(
 
 def settings_text(settings: dict[str, Any]) -> str:
     """The YAML file that repeats a run; where its results go is left out."""
-    text = yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
+    # PyYAML is built without its C part on some systems; the text is the same
+    dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+    text = yaml.dump(settings, Dumper=dumper, sort_keys=False, allow_unicode=True)
     return f"# {PROGRAM} --config THIS_FILE repeats this run.\n{text}"
 
 
