@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 
 import numpy as np
+from plain import Descent, smoothed
 
 from evojax_prune.core.protocol import Protocol
 from evojax_prune.engine import native
@@ -64,41 +65,20 @@ def forward(layers, x):
     return x
 
 
-def smooth_targets(problem: Problem, smoothing: float) -> np.ndarray:
-    """Targets ``float64 [N, C]``."""
-    classes = problem.layers[-1][0].shape[1]
-    return (1 - smoothing) * np.eye(classes)[problem.y] + smoothing / classes
-
-
 def run_float64(problem: Problem, protocol: Protocol) -> tuple[list[float], list[list[Layer]]]:
-    """Losses of every epoch and the layers after each, by hand-written backpropagation."""
-    layers = [[a.astype(np.float64) for a in layer if a is not None] for layer in problem.layers]
-    velocity = [[np.zeros_like(a) for a in layer] for layer in layers]
-    losses, history, t, m = [], [], 0, protocol.momentum
-    targets = smooth_targets(problem, protocol.label_smoothing)
+    """Losses of every epoch and the layers after each, by the plain program's derivatives."""
+    params = {
+        f"layer_{i}": {"kernel": kernel} | ({} if bias is None else {"bias": bias})
+        for i, (kernel, bias) in enumerate(problem.layers)
+    }
+    classes = problem.layers[-1][0].shape[1]
+    descent = Descent(params, protocol, dict.fromkeys(params, 1.0), [1.0] * (len(params) - 1))
+    target, weight = smoothed(problem.y, classes, protocol.label_smoothing), np.ones(len(problem.y))
+    losses, history = [], []
     for order in problem.order:
-        total = 0.0
-        for i in range(0, len(order), protocol.batch_size):
-            rows = order[i : i + protocol.batch_size]
-            acts = [problem.x[rows].astype(np.float64)]
-            for k, layer in enumerate(layers):
-                z = acts[-1] @ layer[0] + (layer[1] if len(layer) > 1 else 0.0)
-                acts.append(np.maximum(z, 0.0) if k < len(layers) - 1 else z)
-            z = acts.pop()
-            top = z.max(1, keepdims=True)
-            p = np.exp(z - top)
-            total += (np.log(p.sum(1)) + top[:, 0] - (targets[rows] * z).sum(1)).sum()
-            g = (p / p.sum(1, keepdims=True) - targets[rows]) / len(rows)
-            lr = protocol.learning_rate / (1 + protocol.decay * t)
-            for layer, v, a in zip(layers[::-1], velocity[::-1], acts[::-1], strict=True):
-                grads = [a.T @ g, g.sum(0)][: len(layer)]
-                g = (g @ layer[0].T) * (a > 0)
-                for j, d in enumerate(grads):
-                    v[j] = m * v[j] - lr * d
-                    layer[j] = layer[j] + (m * v[j] - lr * d if protocol.nesterov else v[j])
-            t += 1
-        losses.append(total / len(order))
-        history.append([(layer[0], layer[1] if len(layer) > 1 else None) for layer in layers])
+        losses.append(descent.epoch(problem.x[order], target[order], weight))
+        layers = descent.params.values()
+        history.append([(layer["kernel"], layer.get("bias")) for layer in layers])
     return losses, history
 
 

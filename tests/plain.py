@@ -74,6 +74,47 @@ def _value_and_grad(
     return value, {name: gradient[name] for name in params}
 
 
+def smoothed(y: np.ndarray, classes: int, smoothing: float) -> np.ndarray:
+    """Targets ``float64 [N, C]``."""
+    return (1 - smoothing) * np.eye(classes)[y] + smoothing / classes
+
+
+class Descent:
+    """Keras's SGD, minibatch by minibatch."""
+
+    def __init__(
+        self, params: Params, protocol: Protocol, kept: Params, units: Sequence[np.ndarray]
+    ):
+        self.params: Params = jax.tree.map(np.float64, params)
+        self.protocol, self.kept, self.units = protocol, kept, units
+        self.velocity: Params = jax.tree.map(np.zeros_like, self.params)
+        self.steps = 0
+
+    def epoch(self, x: np.ndarray, target: np.ndarray, weight: np.ndarray) -> float:
+        """The mean loss of an epoch over rows in their order."""
+        total, size = 0.0, self.protocol.batch_size
+        for start in range(0, len(x), size):
+            rows = slice(start, start + size)
+            value, gradient = _value_and_grad(
+                self.params, x[rows], target[rows], weight[rows], self.kept, self.units
+            )
+            self._step(gradient)
+            total += value * len(x[rows])
+        return total / len(x)
+
+    def _step(self, gradient: Params) -> None:
+        rate = self.protocol.learning_rate / (1 + self.protocol.decay * self.steps)
+
+        def moved(v: np.ndarray, g: np.ndarray) -> np.ndarray:
+            return self.protocol.momentum * v - rate * g
+
+        self.velocity = jax.tree.map(moved, self.velocity, gradient)
+        nesterov = self.protocol.nesterov
+        move = jax.tree.map(moved, self.velocity, gradient) if nesterov else self.velocity
+        self.params = jax.tree.map(np.add, self.params, move)
+        self.steps += 1
+
+
 def fit_plain(
     masks: Masks,
     member: int,
@@ -83,40 +124,24 @@ def fit_plain(
     seed: int = 0,
     params: Params | None = None,
 ) -> PlainFit:
-    """Keras's SGD, minibatch by minibatch."""
+    """One member, until it stops early."""
     x, y = splits.train.x, splits.train.y
     importance = np.ones(head.classes)
     if protocol.class_weights == "balanced":
         importance[np.unique(y)] = compute_class_weight("balanced", classes=np.unique(y), y=y)
-    smoothing = protocol.label_smoothing
-    target = (1 - smoothing) * np.eye(head.classes)[y] + smoothing / head.classes
-    kept, units = _layer_masks(masks, member), _units(masks, member)
+    target = smoothed(y, head.classes, protocol.label_smoothing)
     params = init_params(head, seed) if params is None else params
-    params = jax.tree.map(np.float64, params)
-    velocity = jax.tree.map(np.zeros_like, params)
-    best, best_loss, wait, losses, steps = params, np.inf, 0, [], 0
+    descent = Descent(params, protocol, _layer_masks(masks, member), _units(masks, member))
+    best, best_loss, wait, losses = descent.params, np.inf, 0, []
     for epoch in range(protocol.epochs):
-        order, total = epoch_order(len(y), epoch, seed), 0.0
-        for start in range(0, len(y), protocol.batch_size):
-            rows = order[start : start + protocol.batch_size]
-            rate = protocol.learning_rate / (1 + protocol.decay * steps)
-            weight = importance[y[rows]]
-            value, gradient = _value_and_grad(params, x[rows], target[rows], weight, kept, units)
-
-            def moved(v, g, rate=rate):
-                return protocol.momentum * v - rate * g
-
-            velocity = jax.tree.map(moved, velocity, gradient)
-            move = jax.tree.map(moved, velocity, gradient) if protocol.nesterov else velocity
-            params = jax.tree.map(np.add, params, move)
-            total, steps = total + value * len(rows), steps + 1
-        losses.append(total / len(y))
+        order = epoch_order(len(y), epoch, seed)
+        losses.append(descent.epoch(x[order], target[order], importance[y[order]]))
         wait += 1
         if epoch == 0:
-            best = params
+            best = descent.params
         if losses[-1] + protocol.min_delta < best_loss:
-            best_loss, best, wait = losses[-1], params, 0
+            best_loss, best, wait = losses[-1], descent.params, 0
         if protocol.patience and wait >= protocol.patience and epoch > 0:
             break
-    final = best if protocol.restore_best else params
+    final = best if protocol.restore_best else descent.params
     return PlainFit(jax.tree.map(np.float32, final), losses, best_loss, len(losses))

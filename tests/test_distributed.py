@@ -217,7 +217,7 @@ def test_who_is_one_of_several(
         (("a:b", "2", "0"), "JAX_COORDINATOR_ADDRESS is 'a:b', expected host:port"),
         (("a:1", "abc", "0"), "JAX_NUM_PROCESSES is 'abc', expected a whole number"),
         (("a:1", "2", "-1"), "JAX_PROCESS_ID is '-1', expected a whole number"),
-        (("a:1", "2", "7"), "JAX_PROCESS_ID is 7, expected 0 to JAX_NUM_PROCESSES - 1, 1"),
+        (("a:1", "2", "7"), "JAX_PROCESS_ID is 7, expected 0 to 1, as JAX_NUM_PROCESSES is 2"),
     ],
 )
 def test_variables_that_say_nothing_are_named(

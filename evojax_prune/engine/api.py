@@ -87,9 +87,7 @@ def fit_population(
             members exactly.
     """
     folds = [splits] if isinstance(splits, FeatureSplits) else list(splits)
-    _check(masks, head, folds, protocol, evaluate)
-    if member_batch is not None and member_batch < 1:
-        raise ValueError(f"member_batch is {member_batch}, expected at least 1")
+    _check(masks, head, folds, evaluate, member_batch)
     started, before = time.perf_counter(), compiled_so_far()
     prepared = (FOLDS if cache is None else cache).folds(folds, head, seed, params)
     actives = [active_parts(masks, row) for row in range(len(masks))]
@@ -176,8 +174,8 @@ def _check(
     masks: Masks,
     head: HeadSpec,
     folds: list[FeatureSplits],
-    protocol: Protocol,
     evaluate: tuple[str, ...],
+    member_batch: int | None,
 ) -> None:
     if not isinstance(masks, Masks):
         raise UserError(
@@ -192,6 +190,8 @@ def _check(
     unknown = set(evaluate) - set(SPLITS)
     if unknown:
         raise ValueError(f"cannot evaluate {', '.join(sorted(unknown))}; expected {SPLITS}")
+    if member_batch is not None and member_batch < 1:
+        raise ValueError(f"member_batch is {member_batch}, expected at least 1")
 
 
 def _device(forms: Sequence[Any]) -> str:

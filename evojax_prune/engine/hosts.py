@@ -91,7 +91,9 @@ def _by_hand() -> tuple[str | None, int | None, int | None]:
             raise UserError(f"{name} is {number!r}, expected a whole number")
     count, place = (None if number is None else int(number) for number in numbers)
     if count is not None and place is not None and not place < count:
-        raise UserError(f"{BY_HAND[2]} is {place}, expected 0 to {BY_HAND[1]} - 1, {count - 1}")
+        raise UserError(
+            f"{BY_HAND[2]} is {place}, expected 0 to {count - 1}, as {BY_HAND[1]} is {count}"
+        )
     return address, count, place
 
 

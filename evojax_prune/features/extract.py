@@ -69,8 +69,6 @@ def extract_features(
     shape = getattr(images, "shape", None)
     if shape is not None and (len(shape) != 4 or shape[-1] != 3):
         raise UserError(f"images have shape {list(shape)}, expected uint8 [n, h, w, 3] (RGB)")
-    if batch_size is not None and not 1 <= batch_size <= _LARGEST_BATCH:
-        raise UserError(f"batch_size is {batch_size}, expected 1 to {_LARGEST_BATCH} images a step")
     file = Path(weights).expanduser() if weights is not None else None
     with in_python():
         net = backbones.load(backbone, file, image_size)
@@ -162,7 +160,7 @@ def _plan(batch_size: int | None) -> tuple[int, int]:
 
     if batch_size is not None and not 1 <= batch_size <= _LARGEST_BATCH:
         raise UserError(
-            f"--extraction-batch is {batch_size}, expected 1 to {_LARGEST_BATCH} images per step"
+            f"{batch_size} images per step of extraction, expected 1 to {_LARGEST_BATCH}"
         )
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     cores = cores or 1

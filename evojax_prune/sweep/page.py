@@ -26,6 +26,7 @@ from evojax_prune.sweep.results import (
     read_result,
     write_rows,
 )
+from evojax_prune.sweep.task import Task
 from evojax_prune.sweep.worker import Ended
 from evojax_prune.version import __version__
 
@@ -158,6 +159,7 @@ def draw(path: Path, plan: SweepPlan, rows: Sequence[Row]) -> None:
         rows: its runs.
     """
     done = [row for row in rows if row["status"] == "done"]
+    tasks = {task.name: task for task in plan.tasks}
     panels: dict[str, list[Row]] = {}
     for row in done:
         panels.setdefault(shown(row[plan.by[0]]), []).append(row)
@@ -168,7 +170,7 @@ def draw(path: Path, plan: SweepPlan, rows: Sequence[Row]) -> None:
     grid = figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=True).ravel()
     colours: dict[str, str] = {}
     for axes, name in zip(grid, names, strict=False):
-        _panel(axes, plan, panels[name], colours)
+        _panel(axes, plan.by, panels[name], tasks, colours)
         axes.set_title(literal(f"{plan.by[0]} {name}"), fontsize="small")
     for axes in grid[len(names) :]:
         axes.set_axis_off()
@@ -181,12 +183,18 @@ def draw(path: Path, plan: SweepPlan, rows: Sequence[Row]) -> None:
     save_file(path, lambda part: save(figure, part))
 
 
-def _panel(axes: Axes, plan: SweepPlan, rows: Sequence[Row], colours: dict[str, str]) -> None:
+def _panel(
+    axes: Axes,
+    by: Sequence[str],
+    rows: Sequence[Row],
+    tasks: Mapping[str, Task],
+    colours: dict[str, str],
+) -> None:
     seen = set()
     for row in rows:
-        label = in_legend(", ".join(shown(row[name]) for name in plan.by[1:]) or "pruned")
+        label = in_legend(", ".join(shown(row[name]) for name in by[1:]) or "pruned")
         colour = colours.setdefault(label, f"C{len(colours) % 10}")
-        finalists = _finalists(plan, row)
+        finalists = _finalists(tasks[row["run"]])
         axes.plot(*zip(*finalists, strict=True), ".", color=colour, alpha=0.3, markersize=4)
         axes.plot(
             row["pruned_active_units"],
@@ -204,12 +212,11 @@ def _panel(axes: Axes, plan: SweepPlan, rows: Sequence[Row], colours: dict[str, 
     axes.xaxis.set_minor_formatter("")
     axes.tick_params(labelsize="x-small")
     axes.grid(alpha=0.3)
-    title = literal(", ".join(plan.by[1:])) or None
+    title = literal(", ".join(by[1:])) or None
     axes.legend(fontsize="x-small", title_fontsize="x-small", title=title, loc="lower right")
 
 
-def _finalists(plan: SweepPlan, row: Row) -> list[tuple[float, float]]:
-    task = next(task for task in plan.tasks if task.name == row["run"])
+def _finalists(task: Task) -> list[tuple[float, float]]:
     heads = read_result(task)["finalists"]
     return [(head["active_units"], head["test_accuracy"]) for head in heads]
 

@@ -19,7 +19,12 @@ from evosax.core.fitness_shaping import centered_rank_fitness_shaping_fn
 
 from evojax_prune.core.errors import UserError, said_of
 from evojax_prune.search.strategies.registry import Plan
-from evojax_prune.search.strategies.strategy import Strategy, first_genomes, on_device
+from evojax_prune.search.strategies.strategy import (
+    Strategy,
+    as_float32,
+    first_genomes,
+    on_device,
+)
 
 STATE_BYTES = 2**32
 """Largest state of an algorithm, bytes; some keep a G x G matrix."""
@@ -270,8 +275,7 @@ def _evosax_rules() -> Iterator[None]:
 
 def _finite(costs: np.ndarray) -> np.ndarray:
     """Failed genomes (+inf) as bad as the worst of the others: gradients cannot take infinities."""
-    with np.errstate(over="ignore"):
-        fitness = costs.astype(np.float32)
+    fitness = as_float32(costs)
     sound = np.isfinite(fitness)
     return np.where(sound, fitness, fitness[sound].max() if sound.any() else np.float32(0))
 

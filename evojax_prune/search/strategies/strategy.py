@@ -155,9 +155,14 @@ class BitStrategy(Strategy):
 
     def _fitness(self, costs: np.ndarray) -> jax.Array:
         """As evosax has it: ``float32 [n]``, or ``[n, M]`` of several objectives."""
-        with np.errstate(over="ignore"):
-            fitness = costs.astype(np.float32)
+        fitness = as_float32(costs)
         return on_device(fitness if self.several else fitness[:, 0])
+
+
+def as_float32(costs: np.ndarray) -> np.ndarray:
+    """As evosax takes them: ``float32``, infinite where they are too large for it."""
+    with np.errstate(over="ignore"):
+        return costs.astype(np.float32)
 
 
 def first_genomes(plan: Plan) -> InitialGenomes:
