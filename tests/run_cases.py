@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -105,13 +106,19 @@ def predict(head: dict[str, np.ndarray], features: np.ndarray, prefix: str = "")
     return x.argmax(1)
 
 
-def interrupted_after(calls: int) -> type[searching.Evaluator]:
+def interrupted_after(
+    calls: int, number: signal.Signals | None = None
+) -> type[searching.Evaluator]:
+    """An evaluator in whose last call an interrupt or a signal comes."""
+
     class Interrupted(searching.Evaluator):
         left = calls
 
         def __call__(self, genomes: np.ndarray, occasion: int | None = None) -> Evaluation:
             if not self.left:
-                raise KeyboardInterrupt
+                if number is None:
+                    raise KeyboardInterrupt
+                signal.raise_signal(number)
             self.left -= 1
             return super().__call__(genomes, occasion)
 

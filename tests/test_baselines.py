@@ -100,10 +100,13 @@ def test_units_are_ranked_by_the_weights_on_either_side() -> None:
             np.testing.assert_allclose(found, expected, rtol=1e-5, err_msg=name)
 
 
-@pytest.mark.parametrize(
+EVERY_MODE = pytest.mark.parametrize(
     "mode",
     ["features", *(pytest.param(mode, marks=pytest.mark.slow) for mode in ("fc1", "fc2", "both"))],
 )
+
+
+@EVERY_MODE
 def test_sensitivities_rank_each_pruned_group_by_every_norm(mode: str) -> None:
     known = dense(mode)
     for p in (1.0, 2.0, np.inf):
@@ -117,16 +120,16 @@ def test_sensitivities_rank_each_pruned_group_by_every_norm(mode: str) -> None:
         np.testing.assert_allclose(scores, weighted.scores(2.0), rtol=1e-6)
 
 
-def test_every_ranking_scores_every_bit_of_its_modes() -> None:
-    for mode in MODES:
-        known = dataclasses.replace(dense(mode), fit=fitter(mode))
-        for name, ranking in RANKINGS.items():
-            assert ranking.name == name
-            if mode in ranking.modes:
-                scores = ranking.rank(known)
-                parts = ranking.pruning(known.pruning).parts
-                assert [s.shape for s in scores] == [(part,) for part in parts], name
-                assert all(s.dtype == np.float64 and not np.isnan(s).any() for s in scores), name
+@EVERY_MODE
+def test_every_ranking_scores_every_bit_of_its_modes(mode: str) -> None:
+    known = dataclasses.replace(dense(mode), fit=fitter(mode))
+    for name, ranking in RANKINGS.items():
+        assert ranking.name == name
+        if mode in ranking.modes:
+            scores = ranking.rank(known)
+            parts = ranking.pruning(known.pruning).parts
+            assert [s.shape for s in scores] == [(part,) for part in parts], name
+            assert all(s.dtype == np.float64 and not np.isnan(s).any() for s in scores), name
 
 
 def fitter(mode: str) -> object:
@@ -167,7 +170,7 @@ def test_one_line_registers_a_ranking(monkeypatch: pytest.MonkeyPatch) -> None:
     ]
 
 
-@pytest.mark.parametrize("mode", ["features", "both"])
+@pytest.mark.parametrize("mode", ["features", pytest.param("both", marks=pytest.mark.slow)])
 def test_the_table_is_what_training_each_head_alone_gives(mode: str) -> None:
     data, head = splits(), spec(mode)
     told: list[int] = []

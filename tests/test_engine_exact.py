@@ -95,11 +95,17 @@ def test_connections_equal_plain(mode, engine):
     assert_equals_plain(mode, "connections", engine)
 
 
-@pytest.mark.parametrize("engine", [*NATIVE, "xla dual"])
+CHANGES = ({"nesterov": False}, {"momentum": 0.0}, {"restore_best": False, "patience": 0})
+
+
 @pytest.mark.parametrize(
-    "change",
-    [{"nesterov": False}, {"momentum": 0.0}, {"restore_best": False, "patience": 0}],
-    ids=lambda change: next(iter(change)),
+    ("engine", "change"),
+    [
+        *(pytest.param(*p.values, change, marks=p.marks) for p in NATIVE for change in CHANGES),
+        ("xla dual", CHANGES[0]),
+        pytest.param("xla dual", CHANGES[1], marks=pytest.mark.slow),
+        ("xla dual", CHANGES[2]),
+    ],
 )
 def test_variants_of_sgd_equal_plain(engine, change):
     protocol = dataclasses.replace(PROTOCOL, epochs=8, **change)
@@ -116,7 +122,7 @@ def test_variants_of_sgd_equal_plain(engine, change):
         )
 
 
-@pytest.mark.parametrize("engine", ["xla dual", "xla primal"])
+@pytest.mark.parametrize("engine", ["xla dual", pytest.param("xla primal", marks=pytest.mark.slow)])
 def test_steps_in_blocks_equal_plain(engine, monkeypatch):
     """Each step of a block has its own learning rate, and sees the steps before it."""
     monkeypatch.setattr(path, "BLOCKS", (4,))

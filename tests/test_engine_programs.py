@@ -44,7 +44,11 @@ def products(text: str) -> list[str]:
 
 @pytest.mark.parametrize(
     ("words", "least"),
-    [("xla dual side-by-side", 6), ("xla primal side-by-side", 6), ("optax side-by-side", 4)],
+    [
+        ("xla dual side-by-side", 6),
+        pytest.param("xla primal side-by-side", 6, marks=pytest.mark.slow),
+        ("optax side-by-side", 4),
+    ],
 )
 def test_products_are_full_float32(words: str, least: int, monkeypatch: pytest.MonkeyPatch) -> None:
     texts: list[str] = []

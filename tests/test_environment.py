@@ -197,10 +197,8 @@ LOCALES = {
 }
 
 
-@pytest.mark.parametrize(
-    "locale",
-    [pytest.param(name, marks=[] if name == "ASCII" else pytest.mark.slow) for name in LOCALES],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("locale", LOCALES)
 def test_a_locale_without_the_characters_costs_nothing(
     locale: str, finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

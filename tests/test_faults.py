@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import io
 import os
 import resource
 import stat
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from fnmatch import fnmatch
@@ -21,7 +18,6 @@ from hostile_cases import DENSE, SEARCH, saved
 from safetensors import SafetensorError
 
 from evojax_prune.cli import main as command
-from evojax_prune.cli.streams import Stream, as_written_to_a_file
 from evojax_prune.core import files
 from evojax_prune.core.errors import UserError
 from evojax_prune.features import cache
@@ -331,59 +327,6 @@ def test_a_file_is_on_the_disk_before_it_has_its_name(
     monkeypatch.setattr(os, "replace", renamed)
     files.write_file(tmp_path / "x", "content")
     assert order == ["file", "name", "folder"]
-
-
-# --- standard output and error -------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", ["standard output", None])
-def test_a_stream_that_nobody_reads_is_silent(name: str | None) -> None:
-    read, write = os.pipe()
-    os.close(read)
-    with open(write, "w") as pipe:
-        stream = Stream(pipe, name)
-        assert stream.write("x") == 1
-        stream.flush()
-        stream.write("y")
-        stream.flush()
-
-
-@pytest.mark.skipif(not FULL.exists(), reason="there is no /dev/full")
-def test_results_that_cannot_be_printed_are_told_once() -> None:
-    with FULL.open("w") as full:
-        stream = Stream(full, "standard output")
-        stream.write("x")
-        with pytest.raises(UserError, match="cannot write to standard output: the disk is full"):
-            stream.flush()
-        stream.flush()
-    with FULL.open("w") as full:
-        progress = Stream(full, None)
-        progress.write("x")
-        progress.flush()
-
-
-def test_a_table_has_the_same_bytes_wherever_it_is_written() -> None:
-    stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
-    as_written_to_a_file(stream).write("é\udcff")
-    stream.flush()
-    assert stream.buffer.getvalue() == b"\xc3\xa9\xff"
-
-
-@pytest.mark.skipif(not FULL.exists(), reason="there is no /dev/full")
-@pytest.mark.parametrize(
-    ("where", "status", "said"),
-    [
-        (">/dev/full", 2, "error: cannot write to standard output: the disk is full"),
-        (">&- 2>&- <&-", 0, ""),
-        ("2>/dev/full", 0, ""),
-    ],
-)
-def test_a_process_survives_its_streams(where: str, status: int, said: str) -> None:
-    line = f"exec '{sys.executable}' -m evojax_prune.run --help {where}"
-    done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, timeout=60)
-    assert done.returncode == status
-    assert done.stderr.startswith(said)
-    assert done.stderr.count("\n") == bool(said)
 
 
 def test_a_refused_run_leaves_what_another_put_beside_a_lock(tmp_path: Path) -> None:

@@ -52,7 +52,8 @@ def parsed(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"))
 
 
-def imports(path: Path) -> Iterator[tuple[int, str]]:
+@functools.cache
+def imports(path: Path) -> list[tuple[int, str]]:
     """Line, and name below the package, of every import; those for types only are left out."""
     tree = parsed(path)
     typing_only = {
@@ -61,17 +62,20 @@ def imports(path: Path) -> Iterator[tuple[int, str]]:
         if isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING"
         for inner in ast.walk(node)
     }
+    found = []
     for node in ast.walk(tree):
         if node in typing_only:
             continue
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("evojax_prune"):
             base = (node.module or "").split(".")[1:]
-            for alias in node.names:
-                yield node.lineno, ".".join([*base, alias.name])
+            found += [(node.lineno, ".".join([*base, alias.name])) for alias in node.names]
         elif isinstance(node, ast.Import):
-            for alias in node.names:
-                if alias.name.startswith("evojax_prune."):
-                    yield node.lineno, alias.name.removeprefix("evojax_prune.")
+            found += [
+                (node.lineno, alias.name.removeprefix("evojax_prune."))
+                for alias in node.names
+                if alias.name.startswith("evojax_prune.")
+            ]
+    return found
 
 
 def room(name: str) -> str:
@@ -105,7 +109,7 @@ def test_imports_run_down() -> None:
 
 def test_an_upward_import_is_found(tmp_path: Path) -> None:
     for text in ("from evojax_prune.cli import flags", "import evojax_prune.methods.search"):
-        file = tmp_path / "bad.py"
+        file = tmp_path / f"bad_{len(text)}.py"
         file.write_text(f"def f():\n    {text}\n")
         assert [line for line, target in imports(file) if RANK[room(target)] > RANK["core"]] == [2]
 

@@ -35,7 +35,7 @@ HEAD = head_spec("features", 12, 3, ())
         ("neurons", "auto"),
         pytest.param("neurons", "xla dual", marks=pytest.mark.slow),
         pytest.param("neurons", "optax", marks=pytest.mark.slow),
-        ("connections", "auto"),
+        pytest.param("connections", "auto", marks=pytest.mark.slow),
     ],
 )
 def test_every_path_equals_the_plain_program(grain: str, engine: str) -> None:

@@ -76,15 +76,19 @@ def test_an_optimizer(tmp_path: Path, table: Path) -> None:
     assert list(result.search.paths) == ["optax"]
 
 
+@pytest.mark.slow
 def test_an_optimizer_of_ones_own_trains_as_optaxs_does() -> None:
-    splits = make_splits()
-    head = head_spec("features", 40, 3, (8,))
+    splits, head = make_splits(), head_spec("features", 40, 3, (8,))
     OPTIMIZERS["mine"] = lambda learning_rate: optax.adam(learning_rate)
     mine, theirs = (
         fit_population(dense_masks(head), splits, Protocol(epochs=2, optimizer=name), head=head)
         for name in ("mine", "adam")
     )
     np.testing.assert_array_equal(mine.loss, theirs.loss)
+
+
+def test_an_optimizer_that_is_none_is_refused() -> None:
+    splits, head = make_splits(), head_spec("features", 40, 3, (8,))
     OPTIMIZERS["nothing"] = lambda learning_rate: None
     with pytest.raises(UserError, match="optimizer 'nothing' gives NoneType, expected an optax"):
         fit_population(dense_masks(head), splits, Protocol(optimizer="nothing"), head=head)

@@ -78,6 +78,7 @@ def test_a_run_writes_everything_and_says_what_it_found(
     assert result.search.evaluations == 14
     assert result.search.member_epochs == 14 * 2
     assert not result.selected_on_test
+    assert result.baselines == []
 
     rows = evaluations(folder)
     assert len(rows) == len({row["genome"] for row in rows}) == 14
@@ -107,7 +108,9 @@ def test_the_configuration_that_is_written_repeats_the_run(run: Run, tmp_path: P
     [
         pytest.param(("--mode", "features", "--grain", "connections"), marks=pytest.mark.slow),
         pytest.param(("--mode", "fc2", *TWO_LAYERS), marks=pytest.mark.slow),
-        ("--mode", "both", "--selection", "test", *TWO_LAYERS),
+        pytest.param(
+            ("--mode", "both", "--selection", "test", *TWO_LAYERS), marks=pytest.mark.slow
+        ),
         ("--selection", "test-half"),
     ],
     ids=" ".join,
@@ -281,7 +284,6 @@ def test_other_ways_of_pruning_beside_it(
         tried = (same.active_fraction, 0.25, 0.5)
         assert min(abs(best.active_fraction - fraction) for fraction in tried) < 0.1
     assert ("dense", "whole") not in rows
-    assert run(name="without").baselines == []
 
 
 def test_few_units_have_few_sizes(run: Run, tmp_path: Path) -> None:

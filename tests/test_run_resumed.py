@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -39,15 +40,22 @@ def run(table: Path) -> Run:
     return run_on(table)
 
 
-def test_an_interrupted_run_goes_on_to_the_same_numbers(
-    run: Run, table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_terminated_run_goes_on_to_the_same_numbers(
+    run: Run,
+    table: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     whole = run(name="whole")
 
     with monkeypatch.context() as patched:
-        patched.setattr(searching, "Evaluator", interrupted_after(3))
+        patched.setattr(searching, "Evaluator", interrupted_after(3, signal.SIGTERM))
         args = ["--dataset", str(table), "--output", str(tmp_path / "results"), *QUICK]
-        assert command.main(args) == 130
+        assert command.main(args) == 128 + signal.SIGTERM
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("stopped by SIGTERM; to go on")
+    assert f"--config {tmp_path}/results.partial/config.yaml" in last
     assert (tmp_path / "results.partial" / "config.yaml").exists()
     assert not (tmp_path / "results").exists()
 
@@ -131,6 +139,7 @@ def test_pruning_without_a_search_does_not_discard_an_interrupted_one(
     assert command.main([*args, "--method", "sensitivity", "--overwrite"]) == 0
 
 
+@pytest.mark.slow
 def test_a_guided_search_goes_on_to_the_same_numbers(
     run: Run, table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -58,10 +58,9 @@ def test_names_are_known_without_jax() -> None:
     "name",
     [
         "SNES",
-        "SimpleGA",
         *(
             pytest.param(n, marks=pytest.mark.slow)
-            for n in ("Open_ES", "SV_Open_ES", "RandomSearch")
+            for n in ("SimpleGA", "Open_ES", "SV_Open_ES", "RandomSearch")
         ),
     ],
 )

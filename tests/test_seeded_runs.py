@@ -66,12 +66,13 @@ def figures(folder: Path) -> dict[str, object]:
     }
 
 
-ONE_LAYER = ("fc1", "fc2")  # both layers together are the quick case
+SLOW = ("fc1", "fc2", "features", "steady-state", "sensitivity")
+"""What is alike: both layers, folds and a guide are the quick cases."""
 
 
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(run, marks=[pytest.mark.slow] if run in ONE_LAYER else []) for run in RUNS],
+    [pytest.param(run, marks=[pytest.mark.slow] if run in SLOW else []) for run in RUNS],
 )
 def test_a_seeded_run_says_what_it_said(name: str, tmp_path: Path) -> None:
     words = ["--protocol", "holdout", "--dataset", str(table(tmp_path / "data.npz"))]

@@ -83,9 +83,7 @@ TWICE = {"SIGHUP": "SIGINT", "SIGINT": "SIGTERM", "SIGTERM": "SIGTERM"}
 TABLE = [
     pytest.param(
         *(moment, name, twice),
-        marks=[]
-        if (moment, name, twice) in {("imports", "SIGHUP", False), ("search", "SIGTERM", False)}
-        else pytest.mark.slow,
+        marks=[] if (moment, name, twice) == ("imports", "SIGHUP", False) else pytest.mark.slow,
     )
     for moment in MOMENTS
     for name in SIGNALS

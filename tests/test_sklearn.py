@@ -57,12 +57,16 @@ LENGTHY = {
 """Checks that fit a dozen heads each."""
 
 
+def _lengthy(check: Any) -> bool:
+    return check.func.__name__ in LENGTHY or "readonly_memmap" in check.keywords
+
+
 def quickly(estimator: Any) -> pytest.MarkDecorator:
     """scikit-learn's checks of an estimator; those that take long are slow."""
     mark = parametrize_with_checks([estimator]).mark
     names, checks = mark.args
     marked = [
-        pytest.param(one, check, marks=[pytest.mark.slow] if check.func.__name__ in LENGTHY else [])
+        pytest.param(one, check, marks=[pytest.mark.slow] if _lengthy(check) else [])
         for one, check in checks
     ]
     return pytest.mark.parametrize(names, marked, **mark.kwargs)
@@ -97,7 +101,7 @@ def test_every_row_is_trained_on(kind: Kind, monkeypatch: pytest.MonkeyPatch) ->
     assert len(split.test) == 0
 
 
-def test_a_search_finds_the_informative_features() -> None:
+def test_a_search_finds_the_informative_features_and_a_second_compiles_nothing_new() -> None:
     x, y = blobs()
     mask = FeatureMask(**SEARCH, size=3).fit(x, y)
     assert 0 < mask.get_support().sum() <= 3
@@ -107,12 +111,7 @@ def test_a_search_finds_the_informative_features() -> None:
     assert mask.result_["pruned"]["active_units"] == mask.get_support().sum()
     assert mask.result_["pruned"] in mask.result_["finalists"]
     assert mask.result_["dense"]["active_fraction"] == 1
-
-
-def test_a_second_search_compiles_nothing_new() -> None:
-    """Cross-validation fits dozens of times; compiling takes longer than such a search."""
-    x, y = blobs()
-    HeadPruner(**SEARCH).fit(x, y)
+    # Cross-validation fits dozens of times; compiling takes longer than such a search.
     cached = NSGA2.ask._cache_size(), NSGA2.tell._cache_size()
     HeadPruner(**SEARCH, size=6, random_state=1).fit(x[:80], y[:80])
     assert (NSGA2.ask._cache_size(), NSGA2.tell._cache_size()) == cached
@@ -323,6 +322,7 @@ def test_the_examples() -> None:
     assert doctest.testmod(module).failed == 0
 
 
+@pytest.mark.slow
 def test_importing_is_light() -> None:
     code = (
         "import sys, evojax_prune.sklearn\n"

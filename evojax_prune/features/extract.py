@@ -69,11 +69,22 @@ def extract_features(
     shape = getattr(images, "shape", None)
     if shape is not None and (len(shape) != 4 or shape[-1] != 3):
         raise UserError(f"images have shape {list(shape)}, expected uint8 [n, h, w, 3] (RGB)")
+    checked_batch("batch_size", batch_size)
     file = Path(weights).expanduser() if weights is not None else None
     with in_python():
         net = backbones.load(backbone, file, image_size)
     with counting("Features", total, shown=progress) as advance:
         return run(net, images, total, batch_size=batch_size, advance=advance)
+
+
+def checked_batch(name: str, batch_size: int | None) -> None:
+    """Refuses a number of images per step, by the name that the caller has for it.
+
+    Raises:
+        UserError: too few or too many.
+    """
+    if batch_size is not None and not 1 <= batch_size <= _LARGEST_BATCH:
+        raise UserError(f"{name} is {batch_size}, expected 1 to {_LARGEST_BATCH} images per step")
 
 
 def backbone_card(
@@ -158,10 +169,6 @@ def _plan(batch_size: int | None) -> tuple[int, int]:
     """Images per step, and threads that each run one step at a time."""
     import jax
 
-    if batch_size is not None and not 1 <= batch_size <= _LARGEST_BATCH:
-        raise UserError(
-            f"{batch_size} images per step of extraction, expected 1 to {_LARGEST_BATCH}"
-        )
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     cores = cores or 1
     if jax.default_backend() == "cpu":

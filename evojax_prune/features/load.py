@@ -92,6 +92,7 @@ def load_table(
         groups=groups,
         extraction_batch=extraction_batch,
     )
+    extraction.checked_batch("--extraction-batch", extraction_batch)
     source = data.find_source(dataset)
     options = LoadOptions(data_dir, skip_unreadable, groups)
     if "backbone" not in source.reads:
