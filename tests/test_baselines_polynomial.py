@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from evojax_prune.baselines import Ramp, prune_gradually
 from evojax_prune.core.head import HeadSpec, head_spec, init_params
 from evojax_prune.core.masks import dense_masks
 from evojax_prune.core.protocol import Protocol
+from evojax_prune.core.splits import Split
 from evojax_prune.engine.batches import epoch_order
 
 DATA = splits()
@@ -30,10 +33,15 @@ def test_the_ramp_is_zhu_and_guptas_and_leaves_half_of_the_epochs(epochs: int) -
 
 
 def test_nothing_pruned_is_the_dense_head() -> None:
+    """With weighted classes, of which one is rare."""
     head = head_spec("both", 8, 3, (6, 5))
-    protocol = Protocol(epochs=6, batch_size=8, learning_rate=0.05, patience=0)
-    ours = prune_gradually(DATA.train, head, protocol, {0: 1.0, 1: 1.0}, seed=1)
-    plain = fit_plain(dense_masks(head), 0, DATA, protocol, head, seed=1)
+    protocol = Protocol(
+        epochs=6, batch_size=8, learning_rate=0.05, patience=0, class_weights="balanced"
+    )
+    rows = np.flatnonzero((DATA.train.y != 2) | (np.arange(len(DATA.train)) < 6))
+    data = dataclasses.replace(DATA, train=Split(DATA.train.x[rows], DATA.train.y[rows]))
+    ours = prune_gradually(data.train, head, protocol, {0: 1.0, 1: 1.0}, seed=1)
+    plain = fit_plain(dense_masks(head), 0, data, protocol, head, seed=1)
     assert ours.epochs == 6
     assert ours.loss == pytest.approx(plain.best_loss, rel=1e-5)
     for name, layer in plain.params.items():

@@ -122,7 +122,7 @@ def test_variants_of_sgd_equal_plain(engine, change):
         )
 
 
-@pytest.mark.parametrize("engine", ["xla dual", pytest.param("xla primal", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("engine", [pytest.param("xla dual", marks=pytest.mark.slow), "xla primal"])
 def test_steps_in_blocks_equal_plain(engine, monkeypatch):
     """Each step of a block has its own learning rate, and sees the steps before it."""
     monkeypatch.setattr(path, "BLOCKS", (4,))
