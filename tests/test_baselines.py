@@ -132,6 +132,16 @@ def test_every_ranking_scores_every_bit_of_its_modes(mode: str) -> None:
             assert all(s.dtype == np.float64 and not np.isnan(s).any() for s in scores), name
 
 
+def test_what_has_no_score_is_ranked_last() -> None:
+    known = dense("features")
+    x = known.train.x.copy()
+    x[:, 5] = 7
+    known = dataclasses.replace(known, train=Split(x, known.train.y))
+    for name in ("ANOVA F", "group lasso"):
+        assert np.argmin(RANKINGS[name].rank(known)[0]) == 5
+        assert rank_bits([name], [known])[0, 5] == 1 / FEATURES
+
+
 def fitter(mode: str) -> object:
     def fit(genomes: np.ndarray) -> Fits:
         masks = pruning(mode).masks(genomes)

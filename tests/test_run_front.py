@@ -245,6 +245,8 @@ def test_choices() -> None:
     assert choose("smallest", dense, heads, 40_000).parameters == 200
     assert choose("knee", dense, heads, 400).parameters == 50
     assert choose("knee", dense, [_head(1000, 0.8), _head(1000, 0.85)], 400).selection == 0.85
+    equally_small = [_head(10, 0.3), _head(10, 0.6), _head(50, 0.7)]
+    assert choose("knee", dense, equally_small, 400).parameters == 50  # above the better one's line
     assert choose("smallest", _head(1000, 0.95), heads, 400).parameters == 200  # only dense is best
 
 

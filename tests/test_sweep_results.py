@@ -163,6 +163,21 @@ def test_nothing_finished_is_no_table(plan: SweepPlan) -> None:
     assert "0 of 12 runs are finished" in (plan.folder / "sweep.html").read_text()
 
 
+def test_the_picture_has_test_accuracy_by_active_units(
+    plan: SweepPlan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[Any] = []
+    monkeypatch.setattr(page, "save", lambda figure, part: (drawn.append(figure), part.touch()))
+    tasks = [next(t for t in plan.tasks if t.labels["way"] == way) for way in ("one", "<b>two")]
+    finished(plan, {tasks[0].name: 0.8, tasks[1].name: 0.75})
+    page.draw(plan.folder / "accuracy.png", plan, make_rows(plan, {}))
+    first, second = drawn[0].axes[:2]
+    points = [line.get_xydata().tolist() for line in first.lines]
+    assert points[:2] == [[[4, 0.8], [2, pytest.approx(0.7)]], [[4, 0.8]]]
+    assert points[2] == [[0, 0.7], [1, 0.7]]  # the dense head, all across
+    assert second.lines[1].get_xydata().tolist() == [[4, 0.75]]
+
+
 def test_parquet_has_what_the_csv_has(plan: SweepPlan) -> None:
     parquet = pytest.importorskip("pyarrow.parquet")
     finished(plan, {task.name: 0.75 for task in plan.tasks[:5]})
