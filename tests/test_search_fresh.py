@@ -69,6 +69,19 @@ def test_standard_errors_are_honest_and_fall_with_the_looks() -> None:
     assert np.std(ratios) == pytest.approx(1, abs=0.1)
 
 
+def test_genomes_seen_once_tell_nothing_of_the_noise() -> None:
+    """Half of them are, and their one look is their mean."""
+    ratios = []
+    for seed in range(20):
+        worth = np.random.default_rng([seed, 2]).normal(0, 0.3, 200)
+        estimator, _, count = looks(worth, seed, noise=0.3, share=0.03)
+        assert 0.4 < np.mean(count == 1) < 0.7
+        found = estimator.estimates(np.full(200, 5))
+        off = found.values[:, 0] - worth
+        ratios.append((off - off.mean()) / found.errors[:, 0])
+    assert np.std(ratios) == pytest.approx(1, abs=0.2)
+
+
 def test_only_those_that_compete_are_looked_back_to() -> None:
     rng = np.random.default_rng(4)
     worth, among, active = rng.normal(size=30), np.arange(3, 30, 2), rng.integers(1, 9, 30)
