@@ -68,13 +68,15 @@ def test_swaps_keep_the_size_and_change_something(
         assert (changed != children).any(1).all()
 
 
-def test_a_guided_swap_prefers_high_quantiles() -> None:
+def test_a_guided_swap_prefers_high_quantiles_and_changes_something() -> None:
     child = np.zeros((2, 200), bool)
     child[:, ::10] = True
     guide = jnp.linspace(0, 1, 200)[None]
     draw = jax.jit(jax.vmap(SwapMutation(0.2, 8.0), (0, None, None)))
     draws = draw(jax.random.split(KEY, 200), jnp.asarray(child), guide)
     added = np.asarray(draws) & ~child
+    assert (np.asarray(draws).sum(2) == 20).all()
+    assert (added.sum(2) >= 1).all()
     assert np.average(np.linspace(0, 1, 200), weights=added.sum((0, 1))) > 0.8
 
 
