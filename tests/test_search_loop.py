@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from search_cases import (
+    FITNESS,
     GENERATIONAL,
     LENGTH,
     STEADY,
@@ -25,6 +26,8 @@ from evojax_prune.search import (
     Strategy,
     make_strategy,
 )
+from evojax_prune.search.archive import Archive
+from evojax_prune.search.memory import Memory
 
 
 def trap(genomes: np.ndarray) -> np.ndarray:
@@ -66,6 +69,16 @@ def test_new_genomes_of_a_generation_come_in_one_call_and_known_ones_never() -> 
     asked_for = 6 + 2 * (result.generations - 1)
     assert 0 <= asked_for - result.cached - len(result) <= 1
     assert result.cached > 0
+
+
+def test_copies_within_a_generation_are_evaluated_once_in_the_order_of_the_first() -> None:
+    evaluate = Counted(few_bits)
+    memory = Memory(Archive(5, 1), evaluate, [FITNESS], budget=3)
+    a, b, c, d = np.eye(4, 5, dtype=bool)
+    told = memory.look_up(np.stack([a, b, a, c, d, b]), 0, np.empty(0, np.int64))
+    np.testing.assert_array_equal(np.concatenate(evaluate.batches), [a, b, c])
+    assert told.entries.tolist() == [0, 1, 0, 2, 1]  # d could not be paid for
+    assert (told.new, told.cached, told.complete) == (3, 2, False)
 
 
 def test_a_search_without_new_genomes_ends_and_says_so() -> None:
