@@ -265,6 +265,19 @@ def test_a_stop_that_is_swallowed_comes_again_with_the_next_step() -> None:
         run()
 
 
+def test_a_signal_that_is_ignored_stays_so_and_the_others_are_as_before() -> None:
+    """``nohup`` ignores SIGHUP, so that a run outlives its terminal."""
+    mine = signal.signal(signal.SIGHUP, signal.SIG_IGN), signal.getsignal(signal.SIGTERM)
+    try:
+        with signals.stoppable():
+            signal.raise_signal(signal.SIGHUP)
+            assert signal.getsignal(signal.SIGTERM) != mine[1]
+        after = signal.getsignal(signal.SIGHUP), signal.getsignal(signal.SIGTERM)
+        assert after == (signal.SIG_IGN, mine[1])
+    finally:
+        signal.signal(signal.SIGHUP, mine[0])
+
+
 # --- kills ---------------------------------------------------------------------------------------
 
 KILLS = 20
