@@ -26,6 +26,7 @@ from evojax_prune.search import (
 )
 from evojax_prune.search.strategies.binary import BitState
 from evojax_prune.search.strategies.strategy import Strategy, asking
+from evojax_prune.search.warm_up import compiling
 
 LENGTH = 37
 FITNESS = Objective("fitness", "fitness")
@@ -241,10 +242,22 @@ def test_they_are_evosax_algorithms() -> None:
 @pytest.mark.parametrize(
     "name", [pytest.param("steady-state", marks=pytest.mark.slow), "generational"]
 )
-def test_ask_and_tell_compile_once(name: str) -> None:
+def test_ask_and_tell_compile_once_and_ahead(name: str) -> None:
     strategy = make_strategy(name, 19, EveryOption(population=4))
     ask, tell = asking(strategy.algorithm), type(strategy.algorithm).tell
     before = ask._cache_size(), tell._cache_size()  # type: ignore[attr-defined]
+    with compiling(lambda: make_strategy(name, 19, EveryOption(population=4)), 1):
+        pass
+    after = ask._cache_size(), tell._cache_size()  # type: ignore[attr-defined]
+    assert np.subtract(after, before).tolist() == [1, 1]
     run_search(strategy, lambda g: g.mean(1), objectives=[FITNESS], evaluations=40, seed=0)
     after = ask._cache_size(), tell._cache_size()  # type: ignore[attr-defined]
     assert np.subtract(after, before).tolist() == [1, 1]
+
+
+def test_what_fails_while_it_compiles_ahead_is_told_by_the_search() -> None:
+    with compiling(lambda: make_strategy("generational", 0), 1):
+        done = True
+    assert done
+    with pytest.raises(ZeroDivisionError), compiling(lambda: make_strategy("generational", 5), 1):
+        raise ZeroDivisionError

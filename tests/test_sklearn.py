@@ -25,6 +25,7 @@ from evojax_prune import prune
 from evojax_prune.methods.problem import Problem
 from evojax_prune.run.run import Run
 from evojax_prune.search import NSGA2
+from evojax_prune.search.strategies import strategy
 from evojax_prune.sklearn import FeatureMask, HeadPruner
 
 QUICK: dict[str, Any] = {"method": "sensitivity", "hidden": 16}
@@ -101,9 +102,16 @@ def test_every_row_is_trained_on(kind: Kind, monkeypatch: pytest.MonkeyPatch) ->
     assert len(split.test) == 0
 
 
-def test_a_search_finds_the_informative_features_and_a_second_compiles_nothing_new() -> None:
+def test_a_search_finds_the_informative_features_and_a_second_compiles_nothing_new(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[Any] = []
+    real = strategy.asking
+    monkeypatch.setattr(strategy, "asking", lambda a: asked.append(real(a)) or asked[-1])
+    told = NSGA2.tell._cache_size()
+    own = SEARCH | {"population": 5}  # no other test's, which may have compiled it
     x, y = blobs()
-    mask = FeatureMask(**SEARCH, size=3).fit(x, y)
+    mask = FeatureMask(**own, size=3).fit(x, y)
     assert 0 < mask.get_support().sum() <= 3
     assert set(mask.get_support(indices=True)) <= {0, 1, 2}
     np.testing.assert_array_equal(mask.transform(x), x[:, mask.get_support()])
@@ -112,9 +120,10 @@ def test_a_search_finds_the_informative_features_and_a_second_compiles_nothing_n
     assert mask.result_["pruned"] in mask.result_["finalists"]
     assert mask.result_["dense"]["active_fraction"] == 1
     # Cross-validation fits dozens of times; compiling takes longer than such a search.
-    cached = NSGA2.ask._cache_size(), NSGA2.tell._cache_size()
-    HeadPruner(**SEARCH, size=6, random_state=1).fit(x[:80], y[:80])
-    assert (NSGA2.ask._cache_size(), NSGA2.tell._cache_size()) == cached
+    HeadPruner(**own, size=6, random_state=1).fit(x[:80], y[:80])
+    assert len(asked) >= 4  # both searches, and each time ahead of it
+    assert {(id(ask), ask._cache_size()) for ask in asked} == {(id(asked[0]), 1)}
+    assert NSGA2.tell._cache_size() == told + 1
 
 
 def test_the_head_is_that_of_prune() -> None:

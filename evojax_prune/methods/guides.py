@@ -17,6 +17,7 @@ from evojax_prune.baselines import (
     ranking_names,
 )
 from evojax_prune.core.head import Params
+from evojax_prune.core.pruning import Pruning
 from evojax_prune.core.ranking import quantiles
 from evojax_prune.data.stream import map_ahead
 from evojax_prune.engine import Fits
@@ -87,6 +88,12 @@ def dense_head(problem: Problem, params: Params, fold: int = 0) -> Dense:
     return Dense(part.train, params, problem.pruning, training.seed, fit)
 
 
+def start_names(pruning: Pruning) -> tuple[str, ...]:
+    """Those of :data:`QUICK` that score the very bits of a genome."""
+    known = ranking_names(pruning)
+    return tuple(name for name in QUICK if name in known)
+
+
 def rank(problem: Problem, heads: Sequence[Params], observer: Observer) -> Rankings:
     """Rank the bits of a genome in every way of :data:`QUICK` that the mode has.
 
@@ -95,8 +102,7 @@ def rank(problem: Problem, heads: Sequence[Params], observer: Observer) -> Ranki
         heads: the trained dense head, one per fold.
         observer: told of each ranking.
     """
-    known = ranking_names(problem.pruning)
-    names = tuple(name for name in QUICK if name in known)
+    names = start_names(problem.pruning)
     folds = [dense_head(problem, params, fold) for fold, params in enumerate(heads)]
     scores = []
     # Each takes one core for most of its time. One limit spans all: the first to end would lift it.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
 
@@ -15,7 +16,13 @@ from evojax_prune.methods.choice import CHOICES, choose
 from evojax_prune.methods.dense import dense_head, dense_key
 from evojax_prune.methods.evaluator import COLUMNS, Evaluator
 from evojax_prune.methods.found import Effort, Found, Session, Trials
-from evojax_prune.methods.guides import Rankings, rank, sensitivities_of_bits
+from evojax_prune.methods.guides import (
+    NORMS,
+    Rankings,
+    rank,
+    sensitivities_of_bits,
+    start_names,
+)
 from evojax_prune.methods.observer import Observer, Stage
 from evojax_prune.methods.options import Choice, SearchOptions
 from evojax_prune.methods.problem import (
@@ -38,6 +45,7 @@ from evojax_prune.search import (
     selection_of,
 )
 from evojax_prune.search.operators.sized import LEAST
+from evojax_prune.search.warm_up import compiling
 
 RANDOM_MASKS = 100
 """Most random masks that are tried; fewer after a shorter search."""
@@ -64,12 +72,13 @@ def find(problem: Problem, options: SearchOptions, session: Session) -> Found:
         UserError: training diverged, or the journal is of another run.
     """
     observer, trainings = session.observer, problem.trainings
-    fits, dense = dense_head(problem, observer)
-    rankings = None
-    if options.init == "rankings":
-        rankings = STARTS.get(
-            lambda: dense_key(problem), lambda: rank(problem, first_params(fits), observer)
-        )
+    with _compiling(problem, options):
+        fits, dense = dense_head(problem, observer)
+        rankings = None
+        if options.init == "rankings":
+            rankings = STARTS.get(
+                lambda: dense_key(problem), lambda: rank(problem, first_params(fits), observer)
+            )
 
     evaluator = Evaluator(problem, options)
     dense_values = evaluator(problem.pruning.dense, 0).values[0]
@@ -115,6 +124,17 @@ def find(problem: Problem, options: SearchOptions, session: Session) -> Found:
         finalists=tuple(heads),
         chosen=f"of {len(heads)} finalists, {CHOICES[_choice(options)][1]}",
         ranking=ranking,
+    )
+
+
+def _compiling(problem: Problem, options: SearchOptions) -> AbstractContextManager[None]:
+    """Compile the strategy meanwhile, if the budget lasts for more than the first generation."""
+    if options.evaluations <= options.population:
+        return nullcontext()
+    names = start_names(problem.pruning) if options.init == "rankings" else NORMS
+    scores = np.ones((len(names), problem.genome_length))
+    return compiling(
+        lambda: search_strategy(options, problem.genome_length, scores), len(options.objectives)
     )
 
 
