@@ -70,7 +70,7 @@ def test_what_an_encoding_lacks_is_written_as_its_number(monkeypatch: pytest.Mon
     ],
 )
 def test_a_process_survives_its_streams(where: str, status: int, said: str) -> None:
-    line = f"exec '{sys.executable}' -m evojax_prune.run --help {where}"
+    line = f"exec '{sys.executable}' -m evojax_prune predict --help {where}"
     done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, timeout=60)
     assert done.returncode == status
     assert done.stderr.startswith(said)
