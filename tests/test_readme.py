@@ -112,7 +112,9 @@ def test_the_command_that_ci_runs_is_the_readmes() -> None:
     assert script.stat().st_mode & stat.S_IXUSR
     lines = [line for line in README.splitlines() if line.startswith("python3 -m venv")]
     assert len(lines) == 2
-    assert lines[0].endswith("-m evojax_prune.run --dataset digits --image-size 96 --size 64 --evaluations 2000")
+    assert lines[0].endswith(
+        "-m evojax_prune.run --dataset digits --image-size 96 --size 64 --evaluations 2000"
+    )
     assert lines[1].endswith("-m pytest")
 
 

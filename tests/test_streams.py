@@ -70,8 +70,27 @@ def test_what_an_encoding_lacks_is_written_as_its_number(monkeypatch: pytest.Mon
     ],
 )
 def test_a_process_survives_its_streams(where: str, status: int, said: str) -> None:
-    line = f"exec '{sys.executable}' -m evojax_prune predict --help {where}"
+    line = f"exec '{sys.executable}' -m evojax_prune.run --help {where}"
     done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, timeout=60)
     assert done.returncode == status
     assert done.stderr.startswith(said)
     assert done.stderr.count("\n") == bool(said)
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="there is no /dev/full")
+def test_output_that_waits_until_the_end_is_not_lost_without_a_word(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
+    program = (
+        "from evojax_prune.cli import main, signals\n"
+        "main.main = lambda: print('a line') or 0\n"
+        "signals.program()"
+    )
+    with FULL.open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", program], stdout=full, stderr=subprocess.PIPE, timeout=60
+        )
+    assert done.returncode == 2
+    assert done.stderr.startswith(b"error: cannot write to standard output: the disk is full")
+    assert done.stderr.count(b"\n") == 1
