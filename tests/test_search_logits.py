@@ -54,16 +54,7 @@ def test_names_are_known_without_jax() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "SNES",
-        *(
-            pytest.param(n, marks=pytest.mark.slow)
-            for n in ("SimpleGA", "Open_ES", "SV_Open_ES", "RandomSearch")
-        ),
-    ],
-)
+@pytest.mark.parametrize("name", ["SNES", "SimpleGA", "Open_ES", "SV_Open_ES", "RandomSearch"])
 def test_algorithms_of_every_kind_search_masks(name: str) -> None:
     strategy = make_strategy(name, LENGTH, LogitOptions(population=12, density=0.3))
     kind = type(strategy.algorithm)
@@ -80,7 +71,6 @@ def test_algorithms_of_every_kind_search_masks(name: str) -> None:
     assert (kind.ask._cache_size(), kind.tell._cache_size()) == before  # type: ignore[attr-defined]
 
 
-@pytest.mark.slow
 def test_a_distribution_based_algorithm_climbs() -> None:
     strategy = make_strategy("SNES", LENGTH, LogitOptions(population=16))
     result = search(strategy, matches, evaluations=480, seed=0)
@@ -88,7 +78,7 @@ def test_a_distribution_based_algorithm_climbs() -> None:
     assert last > first + 0.2
 
 
-@pytest.mark.parametrize("name", ["SNES", pytest.param("SimpleGA", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", ["SNES", "SimpleGA"])
 def test_scores_shape_the_first_generation(name: str) -> None:
     strategy = make_strategy(
         name,
@@ -159,10 +149,7 @@ def test_options_reach_the_algorithm() -> None:
         ("PGPE", {"population": 9}, "population of 9.*must be even"),
         ("ESMC", {"population": 9}, "population of 9.*ask for 8"),
         ("SV_Open_ES", {"population": 11}, "population of 11"),
-        pytest.param(
-            *("CMA_ES", {"genome_length": 60_000}, "GiB for genomes of 60000 bits"),
-            marks=pytest.mark.slow,
-        ),
+        ("CMA_ES", {"genome_length": 60_000}, "GiB for genomes of 60000 bits"),
         ("generational", {"genome_length": 0}, "genome_length is 0"),
         ("steady-state", {"children": 9}, "children is 9, expected 2 to 8"),
         ("steady-state", {"init": "scores"}, "need scores"),
