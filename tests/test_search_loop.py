@@ -28,6 +28,7 @@ from evojax_prune.search import (
 )
 from evojax_prune.search.archive import Archive
 from evojax_prune.search.memory import Memory
+from evojax_prune.search.strategies.options import FLIPS
 
 
 def trap(genomes: np.ndarray) -> np.ndarray:
@@ -187,3 +188,8 @@ def test_scores_help_where_they_are_right() -> None:
         for s in (GENERATIONAL, guided)
     )
     assert better > plain + 0.05
+
+
+@pytest.mark.parametrize(("bits", "rate"), [(1, 0.5), (1000, FLIPS / 1000)])
+def test_each_bit_flips_at_most_every_other_time(bits: int, rate: float) -> None:
+    assert GeneticOptions().rate("per-bit", bits) == rate
