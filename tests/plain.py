@@ -115,6 +115,28 @@ class Descent:
         self.steps += 1
 
 
+class EarlyStopping:
+    """The rules of ``keras.callbacks.EarlyStopping(monitor="loss", restore_best_weights=True)``.
+
+    Attributes:
+        best: the lowest loss.
+        epochs: how many it was told of.
+        kept: the one of them, counted from 1, whose weights are kept.
+    """
+
+    def __init__(self, patience: int, min_delta: float):
+        self.best, self.epochs, self.kept = np.inf, 0, 1
+        self._patience, self._min_delta, self._wait = patience, min_delta, 0
+
+    def after(self, loss: float) -> bool:
+        """Take in an epoch's loss; whether training ends."""
+        self.epochs += 1
+        self._wait += 1
+        if loss + self._min_delta < self.best:
+            self.best, self.kept, self._wait = loss, self.epochs, 0
+        return 0 < self._patience <= self._wait and self.epochs > 1
+
+
 def fit_plain(
     masks: Masks,
     member: int,
@@ -132,16 +154,14 @@ def fit_plain(
     target = smoothed(y, head.classes, protocol.label_smoothing)
     params = init_params(head, seed) if params is None else params
     descent = Descent(params, protocol, _layer_masks(masks, member), _units(masks, member))
-    best, best_loss, wait, losses = descent.params, np.inf, 0, []
+    stopping, best, losses = EarlyStopping(protocol.patience, protocol.min_delta), params, []
     for epoch in range(protocol.epochs):
         order = epoch_order(len(y), epoch, seed)
         losses.append(descent.epoch(x[order], target[order], importance[y[order]]))
-        wait += 1
-        if epoch == 0:
+        ended = stopping.after(losses[-1])
+        if stopping.kept == stopping.epochs:
             best = descent.params
-        if losses[-1] + protocol.min_delta < best_loss:
-            best_loss, best, wait = losses[-1], descent.params, 0
-        if protocol.patience and wait >= protocol.patience and epoch > 0:
+        if ended:
             break
     final = best if protocol.restore_best else descent.params
-    return PlainFit(jax.tree.map(np.float32, final), losses, best_loss, len(losses))
+    return PlainFit(jax.tree.map(np.float32, final), losses, stopping.best, len(losses))

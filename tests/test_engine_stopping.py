@@ -8,26 +8,12 @@ import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from plain import EarlyStopping
 
 from evojax_prune.engine.xla import stopping
 
 MOST = 8
 LOSSES = st.lists(st.sampled_from([0.5, 0.55, 1.0, 2.0, np.inf, np.nan]), min_size=1, max_size=MOST)
-
-
-def keras(losses: list[float], patience: int, min_delta: float) -> tuple[int, int, float]:
-    """Epochs run, the epoch whose weights are kept, and the lowest loss.
-
-    As in ``keras.callbacks.EarlyStopping(monitor="loss", restore_best_weights=True)``.
-    """
-    best, kept, wait = np.inf, 1, 0
-    for epoch, loss in enumerate(losses, 1):
-        wait += 1
-        if loss + min_delta < best:
-            best, kept, wait = loss, epoch, 0
-        if patience and wait >= patience and epoch > 1:
-            break
-    return epoch, kept, best
 
 
 @jax.jit
@@ -46,7 +32,10 @@ def test_it_ends_where_keras_ends(losses: list[float], patience: int, min_delta:
     )
     padded = np.float32([*losses, *[0.0] * (MOST - len(losses))])  # what would be an improvement
     state = ours(padded, limits)
-    epochs, kept, best = keras(losses, patience, min_delta)
+    expected = EarlyStopping(patience, min_delta)
+    for loss in losses:
+        if expected.after(loss):
+            break
     assert bool(state.done)
-    assert (int(state.epoch), int(state.kept)) == (epochs, kept)
-    assert float(state.best) == pytest.approx(best)
+    assert (int(state.epoch), int(state.kept)) == (expected.epochs, expected.kept)
+    assert float(state.best) == pytest.approx(expected.best)

@@ -12,7 +12,7 @@ from search_cases import same
 
 from evojax_prune.core.objective import Objective
 from evojax_prune.search import Evaluation, GeneticOptions, LogitOptions, make_strategy, run_search
-from evojax_prune.search.estimate import MOST_PRIOR, Estimator
+from evojax_prune.search.estimate import MOST_PRIOR, Estimates, Estimator
 
 SCORE = Objective("score", "score")
 SIZE = Objective("size", "size", maximised=False, noisy=False, scale="log")
@@ -57,14 +57,19 @@ def test_without_noise_the_truth_is_found() -> None:
     np.testing.assert_allclose(values - values.mean(), worth - worth.mean(), atol=1e-3)
 
 
+def in_errors(found: Estimates, worth: np.ndarray) -> np.ndarray:
+    """How far estimates are from the truth, in their own standard errors."""
+    off = found.values[:, 0] - worth
+    return (off - off.mean()) / found.errors[:, 0]
+
+
 def test_standard_errors_are_honest_and_fall_with_the_looks() -> None:
     ratios = []
     for seed in range(40):
         worth = np.random.default_rng([seed, 2]).normal(0, 0.3, 60)
         estimator, _, count = looks(worth, seed, noise=0.3)
         found = estimator.estimates(np.full(60, 5))
-        off = found.values[:, 0] - worth
-        ratios.append((off - off.mean()) / found.errors[:, 0])
+        ratios.append(in_errors(found, worth))
         assert np.corrcoef(count, found.errors[:, 0])[0, 1] < -0.9
     assert np.std(ratios) == pytest.approx(1, abs=0.1)
 
@@ -76,9 +81,7 @@ def test_genomes_seen_once_tell_nothing_of_the_noise() -> None:
         worth = np.random.default_rng([seed, 2]).normal(0, 0.3, 200)
         estimator, _, count = looks(worth, seed, noise=0.3, share=0.03)
         assert 0.4 < np.mean(count == 1) < 0.7
-        found = estimator.estimates(np.full(200, 5))
-        off = found.values[:, 0] - worth
-        ratios.append((off - off.mean()) / found.errors[:, 0])
+        ratios.append(in_errors(estimator.estimates(np.full(200, 5)), worth))
     assert np.std(ratios) == pytest.approx(1, abs=0.2)
 
 

@@ -131,11 +131,13 @@ def _compiling(problem: Problem, options: SearchOptions) -> AbstractContextManag
     """Compile the strategy meanwhile, if the budget lasts for more than the first generation."""
     if options.evaluations <= options.population:
         return nullcontext()
-    names = start_names(problem.pruning) if options.init == "rankings" else NORMS
-    scores = np.ones((len(names), problem.genome_length))
-    return compiling(
-        lambda: search_strategy(options, problem.genome_length, scores), len(options.objectives)
-    )
+
+    def strategy() -> Strategy:
+        names = start_names(problem.pruning) if options.init == "rankings" else NORMS
+        scores = np.ones((len(names), problem.genome_length))  # only their shape is compiled in
+        return search_strategy(options, problem.genome_length, scores)
+
+    return compiling(strategy, len(options.objectives))
 
 
 def _choice(options: SearchOptions) -> Choice:
