@@ -136,6 +136,13 @@ class EarlyStopping:
             self.best, self.kept, self._wait = loss, self.epochs, 0
         return 0 < self._patience <= self._wait and self.epochs > 1
 
+    def until_it_ends(self, losses: Sequence[float]) -> EarlyStopping:
+        """Itself, after as many of the losses as there are epochs."""
+        for loss in losses:
+            if self.after(loss):
+                break
+        return self
+
 
 def fit_plain(
     masks: Masks,

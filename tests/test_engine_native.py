@@ -17,6 +17,7 @@ from native_cases import (
     run_float64,
     run_native,
 )
+from plain import EarlyStopping
 
 from evojax_prune.core.protocol import Protocol
 from evojax_prune.engine import native
@@ -164,18 +165,6 @@ def test_training_goes_on_where_it_stopped(dual, cuts):
     assert_layers_close(layers, layers_again, 0.0)
 
 
-def expected_stop(losses, patience, min_delta):
-    """Epochs that Keras's EarlyStopping runs, and the epoch whose weights it keeps."""
-    best, wait, kept = np.float32(np.inf), 0, 0
-    for epoch, loss in enumerate(np.float32(losses)):
-        wait += 1
-        if loss + np.float32(min_delta) < best:
-            best, wait, kept = loss, 0, epoch
-        elif patience and wait >= patience and epoch > 0:
-            return epoch + 1, kept
-    return len(losses), kept
-
-
 @pytest.mark.parametrize("dual", [False, True])
 @pytest.mark.parametrize(("rate", "min_delta"), [(1e-2, 0.02), (0.3, 1e-3), (1e-3, 1e-5)])
 def test_early_stopping_and_best_weights(dual, rate, min_delta):
@@ -183,10 +172,11 @@ def test_early_stopping_and_best_weights(dual, rate, min_delta):
     protocol = Protocol(epochs=60, learning_rate=rate, patience=4, min_delta=min_delta)
     state, layers = run_native(problem, protocol, dual=dual)
     losses, history = run_float64(problem, protocol)
-    epochs, kept = expected_stop(losses, 4, min_delta)
-    assert state.epochs == epochs
+    expected = EarlyStopping(4, min_delta).until_it_ends(np.float32(losses))
+    kept = expected.kept - 1
+    assert state.epochs == expected.epochs
     assert state.stopped
-    assert len(state.losses) == epochs
+    assert len(state.losses) == expected.epochs
     assert state.best_loss == pytest.approx(losses[kept], rel=1e-4)
     if rate < 0.1:  # a large rate magnifies rounding beyond a tolerance on weights
         assert_layers_close(layers, history[kept], 2e-4)

@@ -32,10 +32,7 @@ def test_it_ends_where_keras_ends(losses: list[float], patience: int, min_delta:
     )
     padded = np.float32([*losses, *[0.0] * (MOST - len(losses))])  # what would be an improvement
     state = ours(padded, limits)
-    expected = EarlyStopping(patience, min_delta)
-    for loss in losses:
-        if expected.after(loss):
-            break
+    expected = EarlyStopping(patience, min_delta).until_it_ends(losses)
     assert bool(state.done)
     assert (int(state.epoch), int(state.kept)) == (expected.epochs, expected.kept)
     assert float(state.best) == pytest.approx(expected.best)
