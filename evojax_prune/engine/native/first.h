@@ -61,11 +61,8 @@ static void pass_primal(session *s, int forward) {
             const panel p = panel_of(all, i);
             if (s->count_before) update_pending(s, p, from, depth);
             if (forward) forward_panel(s, l, &s->layers[0], p, s->inputs, from, depth);
-            if (forward && s->followed && from + depth == l->in) /* while they lie in the cache */
-                add_to_logits(s, p.column, least(p.width, l->out - p.column));
         }
     if (forward) relu_of_bias(s, l, &s->layers[0]);
-    if (forward && s->followed && l->in == 0) add_to_logits(s, 0, l->out);
     s->count_before = 0;
 }
 

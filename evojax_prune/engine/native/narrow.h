@@ -1,8 +1,7 @@
 /* A last layer of few classes, in whose panels most floats would be padding.
  *
  * While a member trains, its weights and velocity lie by class, [class][unit], and so do logits and
- * their gradient, [class][lane]: vectors are of units or of lanes, of which there are many. Every
- * sum goes through the same terms in the same order as in panels. */
+ * their gradient, [class][lane]: vectors are of units or of lanes, of which there are many. */
 #ifndef EP_NARROW_H
 #define EP_NARROW_H
 
@@ -55,37 +54,48 @@ static void close_narrow(session *s) {
 
 /* ---- forward ---- */
 
-/* Of LANES lanes; units up to whole vectors, whose padding has weights of zero. Each block of
- * activations is turned in the registers: shuffles and products keep different ports busy. */
-INLINE void logits_of(const int classes, session *s, int from, int units, int lane) {
+/* Rows, a power of two, whose sums with all classes fill the registers. */
+#define MOST_ROWS 4
+
+INLINE int rows_at_once(const int classes) {
+    return classes < 4 ? MOST_ROWS : classes < 7 ? 2 : 1;
+}
+
+/* Products of n rows with all classes, each in LANES parts: `to` is [n][classes][LANES]. Units go
+ * up to whole vectors, whose padding has weights of zero. */
+INLINE void products_of(const int classes, const int n, const session *s, int lane, float *to) {
     const layer_scratch *part = &s->layers[s->m->n_layers - 2];
-    const size_t stride = stride_of(last_layer(s)->in);
-    const float *rows = part->rows + lane * part->stride + from, *w = s->narrow.w + from;
-    float *out = s->narrow.gradient + lane;
-    vf sum[NARROW];
-    for (int c = 0; c < classes; c++) sum[c] = load(out + c * s->lanes);
-    for (int u = 0; u < units; u += LANES) {
-        vf by_unit[LANES];
-        columns_of(rows + u, part->stride, by_unit);
-#pragma GCC unroll 16
-        for (int k = 0; k < LANES; k++)
-            for (int c = 0; c < classes; c++) sum[c] += splat(w[c * stride + u + k]) * by_unit[k];
-    }
-    for (int c = 0; c < classes; c++) store(out + c * s->lanes, sum[c]);
+    const size_t stride = stride_of(last_layer(s)->in), row = part->stride;
+    const float *a = part->rows + lane * row, *w = s->narrow.w;
+    vf sum[MOST_ROWS][NARROW];
+    for (int r = 0; r < n; r++)
+        for (int c = 0; c < classes; c++) sum[r][c] = splat(0.0f);
+    for (int u = 0; u < last_layer(s)->in; u += LANES, a += LANES, w += LANES)
+        for (int c = 0; c < classes; c++)
+            for (int r = 0; r < n; r++) sum[r][c] += load(a + r * row) * load(w + c * stride);
+    for (int r = 0; r < n; r++)
+        for (int c = 0; c < classes; c++) store(to + (r * classes + c) * LANES, sum[r][c]);
 }
 
-/* Logits, [class][lane], begin at the bias. */
-static void start_logits(session *s) {
+/* Of LANES lanes. */
+INLINE void logits_of(const int classes, session *s, int lane) {
     const ep_layer *l = last_layer(s);
-    for (int c = 0; c < l->out; c++)
-        for (int i = 0; i < up(s->batch.count, LANES); i += LANES)
-            store(s->narrow.gradient + c * s->lanes + i, splat(l->b ? l->b[c] : 0.0f));
+    const int n = rows_at_once(classes);
+    float products[LANES * NARROW * LANES];
+    for (int r = 0; r < LANES; r += n)
+        products_of(classes, n, s, lane + r, products + r * classes * LANES);
+    for (int c = 0; c < classes; c++) {
+        vf sum = splat(l->b ? l->b[c] : 0.0f), parts[LANES];
+        columns_of(products + c * LANES, classes * LANES, parts);
+        for (int k = 0; k < LANES; k++) sum += parts[k];
+        store(s->narrow.gradient + c * s->lanes + lane, sum);
+    }
 }
 
-/* Adds the part of some units, which come in their order. */
-static void add_to_logits(session *s, int from, int units) {
+/* Logits, [class][lane]. */
+static void forward_narrow(session *s) {
     for (int lane = 0; lane < s->batch.count; lane += LANES)
-        BY_CLASSES(last_layer(s)->out, logits_of, s, from, units, lane)
+        BY_CLASSES(last_layer(s)->out, logits_of, s, lane)
 }
 
 /* Of LANES lanes; keeps what the losses are made of. */
@@ -143,26 +153,30 @@ INLINE void backward_units(const int classes, const int n, session *s, int unit,
                            size_t to_stride) {
     const layer_scratch *part = &s->layers[s->m->n_layers - 2];
     const size_t stride = stride_of(last_layer(s)->in);
-    const float *g = s->narrow.gradient, *push = s->narrow.push;
-    const float *at = part->rows + unit;
+    const size_t lanes = s->lanes, at_stride = part->stride; /* by name, or each store makes the */
+    const int count = s->batch.count;                        /* compiler read them again */
+    const float *g = s->narrow.gradient, *at = part->rows + unit;
     float *w = s->narrow.w + unit, *v = s->narrow.v + unit;
-    const vf scale = splat(s->scaled ? s->rule.rate : 1.0f);
     vf sum[NARROW][PANEL], weights[NARROW][PANEL];
     for (int c = 0; c < classes; c++)
         for (int j = 0; j < n; j++) {
             sum[c][j] = splat(0.0f);
             weights[c][j] = load(w + c * stride + j * LANES);
         }
-    for (int i = 0; i < s->batch.count; i++, at += part->stride, to += to_stride, g++, push++)
+    for (int i = 0; i < count; i++, at += at_stride, to += to_stride, g++)
         for (int j = 0; j < n; j++) {
             const vf a = load(at + j * LANES);
             vf below = splat(0.0f);
             for (int c = 0; c < classes; c++) {
-                sum[c][j] += splat(push[c * s->lanes]) * a;
-                below += splat(g[c * s->lanes]) * weights[c][j];
+                const vf slope = splat(g[c * lanes]);
+                sum[c][j] += slope * a;
+                below += slope * weights[c][j];
             }
-            store(to + j * LANES, choose(a > splat(0.0f), scale * below, splat(0.0f)));
+            store(to + j * LANES, choose(a > splat(0.0f), below, splat(0.0f)));
         }
+    if (!s->scaled)
+        for (int c = 0; c < classes; c++)
+            for (int j = 0; j < n; j++) sum[c][j] *= splat(s->rule.rate);
     for (int c = 0; c < classes; c++)
         sgd_row(n, sum[c], w + c * stride, v + c * stride, s->rule.momentum, s->rule.nesterov);
 }
@@ -196,14 +210,12 @@ static void backward_panel(session *s, const ep_layer *before, panel p) {
 /* The layer's update; the activations before it are replaced by their gradient. */
 static void backward_narrow(session *s) {
     ep_layer *l = last_layer(s);
-    for (int c = 0; c < l->out; c++)
-        for (int i = 0; i < s->batch.count; i++)
-            s->narrow.push[c * s->lanes + i] = s->rule.rate * s->narrow.gradient[c * s->lanes + i];
+    update_bias(l, s->narrow.gradient, 1, s->lanes, s->batch.count, s->rule);
+    for (int i = 0; s->scaled && i < l->out * s->lanes; i++) s->narrow.gradient[i] *= s->rule.rate;
     const ep_layer *before = l - 1;
     const shape all = shape_of(before->in, before->out);
     if (s->at_once) pack_tiles(s->inputs, s->batch.count, before->in, s->lanes, s->tiles_before);
     for (int i = 0; i < all.panels; i++) backward_panel(s, before, panel_of(all, i));
-    update_bias(l, s->narrow.gradient, 1, s->lanes, s->batch.count, s->rule);
 }
 
 #endif

@@ -35,8 +35,8 @@ typedef struct {
 /* By class, [class][unit] and [class][lane]; NULL in a last layer that is not narrow. */
 typedef struct {
     float *w, *v;
-    float *gradient, *push; /* of the logits; times the rate */
-    float *lane;            /* LANE_NUMBERS a lane */
+    float *gradient; /* of the logits */
+    float *lane;     /* LANE_NUMBERS a lane */
 } narrow_scratch;
 
 typedef struct {
@@ -57,9 +57,8 @@ typedef struct {
     float *gradient_before; /* by row */
     int count_before;
     sgd rule_before;
-    int scaled;   /* the first layer's gradient comes times the rate */
-    int followed; /* the narrow layer comes right after the primal first one */
-    int at_once;  /* the first layer's update is not put off */
+    int scaled;  /* the narrow layer takes its gradient times the rate, and so the first one does */
+    int at_once; /* the first layer's update is not put off */
     float *gradient_of_panel; /* for it, [lane][PANEL * LANES] */
     int seen; /* dual: no row from this one on has been in a batch */
 } session;
@@ -106,7 +105,6 @@ static void lay_out(session *s, arena *a) {
         .w = take(a, last->out * stride_of(last->in) * f),
         .v = take(a, last->out * stride_of(last->in) * f),
         .gradient = take(a, last->out * lanes * f),
-        .push = take(a, last->out * lanes * f),
         .lane = take(a, LANE_NUMBERS * lanes * f),
     };
     if (m->dual) return;
@@ -114,7 +112,6 @@ static void lay_out(session *s, arena *a) {
     s->tiles_before = take(a, lanes * up(m->layers[0].in, TILE) * f);
     s->gradient_before = take(a, lanes * stride_of(m->layers[0].out) * f);
     s->gradient_of_panel = take(a, lanes * PANEL * LANES * f);
-    s->followed = s->narrow.w && m->n_layers == 2;
 }
 
 /* Lays out a session's scratch memory in one piece, which the caller frees; NULL without memory. */

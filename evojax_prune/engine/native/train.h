@@ -9,11 +9,10 @@
 
 static void forward(session *s) {
     const ep_member *m = s->m;
-    if (s->narrow.w) start_logits(s);
     if (m->dual) forward_dual(s);
     else pass_primal(s, 1);
     for (int l = 1; l < m->n_layers - (s->narrow.w ? 1 : 0); l++) forward_layer(s, l);
-    if (s->narrow.w && !s->followed) add_to_logits(s, 0, last_layer(s)->in);
+    if (s->narrow.w) forward_narrow(s);
 }
 
 static void backward(session *s) {
@@ -82,7 +81,7 @@ static int train(ep_member *m) {
     char *memory = reserve(&s);
     if (!memory) return -1;
     if (s.narrow.w) open_narrow(&s);
-    s.scaled = s.followed && !m->layers[0].b;
+    s.scaled = s.narrow.w && m->n_layers == 2 && !m->dual && !m->layers[0].b;
     s.at_once = s.scaled && m->layers[0].in <= AT_ONCE;
     for (int e = 0; e < m->epochs && !m->stopped; e++)
         end_epoch(&s, train_epoch(&s, m->order + (size_t)e * m->rows));
