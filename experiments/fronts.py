@@ -89,7 +89,7 @@ def compared(path: Path, seed: int) -> tables.Row:
     problem, config = problem_of(
         table, seed, objectives=["cross-entropy", "size"], population=60, evaluations=EVALUATIONS
     )
-    starts = starts_of(rankings_of(problem))
+    starts = starts_of(rankings_of(problem, guides.QUICK))
     alone: dict[str, Any] = {"objectives": ("cross-entropy",), "strategy": "generational"}
     alone |= {"crossover": "sized", "mutation": "swap"}
     row: tables.Row = {

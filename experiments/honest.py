@@ -33,7 +33,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -119,14 +119,14 @@ def test_accuracy(problem: Problem, genomes: np.ndarray) -> np.ndarray:
     return fits.accuracy["test"]
 
 
-def rankings_of(problem: Problem) -> dict[str, np.ndarray]:
-    """Scores ``float64 [F]`` of every ranking of features."""
+def rankings_of(problem: Problem, names: Container[str] = RANKINGS) -> dict[str, np.ndarray]:
+    """Scores ``float64 [F]`` of every ranking of features, or of some of them."""
     fits = problem.final_fits(problem.pruning.dense)
     dense = guides.dense_head(problem, first_params(fits)[0])
     return {
         name: ranking.rank(dense)[0]
         for name, ranking in RANKINGS.items()
-        if "features" in ranking.modes and ranking.grain == "neurons"
+        if name in names and "features" in ranking.modes and ranking.grain == "neurons"
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -124,6 +125,32 @@ def test_one_objective_is_a_front_too() -> None:
     assert set(result.active) == {6}  # swaps and sized crossovers keep the size
     best = np.argsort(-WORTH)[:6]
     assert result.genomes[result.best][best].sum() >= 5
+
+
+def test_a_front_from_rankings_starts_with_many_and_keeps_the_first_fronts() -> None:
+    options = GeneticOptions(population=8, init="ranked")
+    strategy = make_strategy("nsga2", BITS, options, scores=np.stack([WORTH, -WORTH]))
+    chosen = strategy.plan.options
+    assert (chosen.parents, chosen.mutation, chosen.mutation_bias) == ("near", "near-swap", 3.0)
+    key = jax.random.key(0, impl="threefry2x32")
+    genomes, _ = strategy.ask(key, None)
+    assert len(genomes) == 40
+    costs = minimised(_costs(genomes), [LOSS, SIZE])
+    costs[3] = np.inf
+    state = strategy.tell(key, genomes, costs, None)
+    order = np.asarray(fronts_first(jnp.asarray(costs, jnp.float32), jnp.asarray(genomes.sum(1))))
+    np.testing.assert_array_equal(strategy.population(state), genomes[order[:8]])
+    assert len(strategy.ask(key, state)[0]) == 8
+
+
+@pytest.mark.parametrize(
+    "changes", [{"init": "random"}, {"init": "ranked", "density": (0.25, 0.25)}]
+)
+def test_other_searches_start_with_one_population(changes: dict[str, Any]) -> None:
+    options = GeneticOptions(population=8, **changes)
+    strategy = make_strategy("nsga2", BITS, options, scores=WORTH)
+    assert (strategy.plan.options.parents, strategy.plan.options.mutation) == ("tournament", "swap")
+    assert len(strategy.ask(jax.random.key(0, impl="threefry2x32"), None)[0]) == 8
 
 
 def test_other_strategies_refuse_a_front() -> None:

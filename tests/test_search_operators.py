@@ -113,6 +113,27 @@ def test_tournament_of_everybody_is_won_by_the_best() -> None:
         np.testing.assert_array_equal(pair, [1, 1])
 
 
+def test_near_parents_are_a_winner_and_the_nearest_of_six_in_size() -> None:
+    sizes = np.array([2, 3, 4, 8, 16, 17, 30, 40])
+    population = jnp.asarray(np.arange(LENGTH) < sizes[:, None])
+    rank = jnp.array([1, 0, 2, 3, 4, 5, 6, 7])
+    choose = jax.jit(jax.vmap(parents.near(8), (0, None, None, None)))
+    pairs = np.asarray(choose(keys(2000), population, jnp.zeros(8), rank))
+    assert (pairs[:, 0] == 1).all()  # of everybody the best
+    # In the logarithm 4 is nearer to 3 than 2 is; 6 of 8 are drawn, the winner perhaps among them.
+    odds = np.bincount(pairs[:, 1], minlength=8) / 2000
+    np.testing.assert_allclose(odds[[2, 0]], [6 / 8, 6 / 8 * 2 / 7], atol=0.04)
+    assert odds[1] == 0
+    assert odds[3] == pytest.approx(1 - odds[[2, 0]].sum(), abs=0.02)
+
+
+def test_near_parents_of_a_tiny_population() -> None:
+    choose = jax.jit(parents.near(2))
+    for key in keys(5):
+        pair = choose(key, random_bits(0, 2, LENGTH), jnp.zeros(2), jnp.arange(2))
+        np.testing.assert_array_equal(pair, [0, 1])
+
+
 def test_binary_tournament_has_the_odds_of_two_distinct_entrants() -> None:
     rank = jnp.arange(4)
     choose = jax.jit(jax.vmap(parents.tournament(2), (0, None, None, None)))

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from evojax_prune.search.operators.duplicates import replace_duplicates
 from evojax_prune.search.operators.initial import some_of
-from evojax_prune.search.operators.sized import RankedGenomes, SwapMutation, highest, sized
+from evojax_prune.search.operators.ranked import RankedGenomes
+from evojax_prune.search.operators.sized import NearSwapMutation, SwapMutation, highest, sized
 from evojax_prune.search.result import consensus
 
 LENGTH = 40
@@ -80,6 +81,27 @@ def test_a_guided_swap_prefers_high_quantiles_and_changes_something() -> None:
     assert np.average(np.linspace(0, 1, 200), weights=added.sum((0, 1))) > 0.8
 
 
+@pytest.mark.parametrize("bias", [0.0, 3.0])
+def test_a_near_swap_draws_by_place_in_units_of_the_size(bias: float) -> None:
+    """Both frequencies against the formula, where one bit is exchanged for one."""
+    size, draws = 4, 4000
+    child = np.zeros((2, LENGTH), bool)
+    places = np.arange(LENGTH)
+    child[:, [0, 3, 9, 30]] = True
+    guide = jnp.asarray((LENGTH - places) / LENGTH, jnp.float32)[None]  # place 0 is the best
+    draw = jax.jit(jax.vmap(NearSwapMutation(1e-6, bias), (0, None, None)))
+    drawn = np.asarray(draw(jax.random.split(KEY, draws // 2), jnp.asarray(child), guide))
+    assert (drawn.sum(2) == size).all()
+    far = 1 + places / size
+    for bits, weights in (
+        (drawn & ~child, far**-bias * ~child[0]),
+        (child & ~drawn, (far if bias else np.ones(LENGTH)) * child[0]),
+    ):
+        expected = weights / weights.sum()
+        error = np.sqrt(expected * (1 - expected) / draws)
+        assert (np.abs(bits.sum((0, 1)) / draws - expected) <= 4.5 * error).all()
+
+
 def test_some_of_and_highest_are_exact() -> None:
     bits = np.arange(LENGTH) % 3 == 0
     for count in (0, 1, 7, int(bits.sum())):
@@ -126,6 +148,23 @@ def test_first_genomes_take_the_best_bits_at_many_sizes() -> None:
         chance = sizes[member] / 512
         follows = (drawn[member][top].mean() - chance) / (1 - chance)  # 0 for a random genome
         assert (follows > 0.3) == (member % 10 != 9), "one of ten is random"
+
+
+def test_first_genomes_of_a_front_take_every_ranking_at_every_size() -> None:
+    guide = np.random.default_rng(0).permuted(np.tile(np.linspace(0, 1, 512), (3, 1)), axis=1)
+    first = RankedGenomes(512, varied=False)
+    draw = jax.jit(first.population, static_argnums=1)
+    drawn = np.asarray(draw(KEY, 122, jnp.asarray(guide, jnp.float32)))
+    sizes = drawn.sum(1)
+    for member, size in enumerate(sizes[:-1]):
+        top = np.argsort(-guide[member % 3])[:size]
+        assert set(np.flatnonzero(drawn[member])) == set(top)
+    assert sizes[-1] == 512
+    for ranking in range(3):
+        own = np.log(sizes[ranking:-1:3])
+        counts, _ = np.histogram(own, bins=4, range=(np.log(4), np.log(513)))
+        assert counts.min() >= 9  # of 40 or 41
+    assert np.corrcoef(np.log(sizes[:-1:3]), np.arange(len(sizes[:-1:3])))[0, 1] < 0.6  # shuffled
 
 
 @pytest.mark.slow

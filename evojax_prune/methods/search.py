@@ -44,7 +44,7 @@ from evojax_prune.search import (
     run_search,
     selection_of,
 )
-from evojax_prune.search.operators.sized import LEAST
+from evojax_prune.search.operators.ranked import LEAST
 from evojax_prune.search.warm_up import compiling
 
 RANDOM_MASKS = 100

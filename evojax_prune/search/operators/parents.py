@@ -17,6 +17,9 @@ NAM_CANDIDATES = 3
 """Candidates for the second parent (EvoPruneDeepTL, released code)."""
 
 
+NEAR_CANDIDATES = 6
+"""Candidates for the second of two parents of like size."""
+
 MANY = 512
 """Members above which indices are drawn one by one: a random word for every member would take
 longer than the training of a population of 10,000."""
@@ -76,6 +79,35 @@ def tournament(size: int) -> ParentChoice:
         return jnp.take_along_axis(drawn, winners[:, None], axis=1)[:, 0]
 
     return choose
+
+
+def near(size: int) -> ParentChoice:
+    """The winner of a tournament of ``size``, and the nearest to its size of six random members.
+
+    Distances are in the logarithm of the active bits; of equally near ones the first drawn is
+    taken. Children of parents of unlike sizes have sizes in between, and hardly ever good bits.
+    """
+
+    def choose(
+        key: jax.Array, population: jax.Array, fitness: jax.Array, rank: jax.Array
+    ) -> jax.Array:
+        del fitness
+        members = len(population)
+        key_first, key_second = jax.random.split(key)
+        entrants = _distinct(key_first, members, (min(size, members),))
+        first = entrants[jnp.argmin(rank[entrants])]
+        drawn = _distinct(key_second, members, (min(NEAR_CANDIDATES, members),))
+        active = jnp.sum(population[drawn], axis=1, dtype=jnp.int32)
+        own = jnp.sum(population[first], dtype=jnp.int32)
+        distance = jnp.abs(_log(active) - _log(own))
+        second = drawn[jnp.argmin(jnp.where(drawn == first, jnp.inf, distance))]
+        return jnp.stack([first, second])
+
+    return choose
+
+
+def _log(active: jax.Array) -> jax.Array:
+    return jnp.log(jnp.maximum(active, 1).astype(jnp.float32))
 
 
 def _distinct(key: jax.Array, members: int, shape: tuple[int, ...]) -> jax.Array:

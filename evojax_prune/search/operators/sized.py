@@ -14,19 +14,9 @@ import jax.numpy as jnp
 
 from evojax_prune.search.operators.guide import draw_ranking
 from evojax_prune.search.operators.initial import lowest, some_of
-from evojax_prune.search.operators.population import map_rows
 
 MOST_SWAPS = 64
 """Most bits that a mutation exchanges."""
-
-NOISE = (0.0, 0.02, 0.05, 0.1)
-"""Gumbel noise on the quantiles of a ranking, in turn: none takes its best bits."""
-
-LEAST = 4
-"""Least active bits of a first genome whose size is not given."""
-
-SHARE_RANDOM = 10
-"""Of so many first genomes one is random."""
 
 
 def sized(key: jax.Array, parents: jax.Array) -> jax.Array:
@@ -89,11 +79,36 @@ class SwapMutation:
             jnp.stack([key_off, key_on])
         )
         if quantiles is not None:
-            on = descending(self.bias * quantiles + gumbel_of(on))
+            off, on = self._guided(off, on, quantiles, active)
         bits = jnp.stack([child, ~child])
         words = jnp.where(bits, jnp.stack([off, on]), jnp.uint32(2**32 - 1))
         left, joined = jax.vmap(lowest, (0, 0, None))(words, bits, count)
         return child ^ left ^ joined
+
+    def _guided(
+        self, off: jax.Array, on: jax.Array, quantiles: jax.Array, active: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        """Random words ``uint32 [G]`` by which bits go off and on, the lowest first."""
+        del active
+        return off, descending(self.bias * quantiles + gumbel_of(on))
+
+
+@dataclasses.dataclass(frozen=True)
+class NearSwapMutation(SwapMutation):
+    """A swap of bits that rank about as far as the genome reaches, or nearer.
+
+    A small genome has use for few of the bits: of a thousand, the best hundred by a ranking are
+    hardly likelier in a :class:`SwapMutation` than the next. Here the bit of place r, from 0 for
+    the best, is switched on in a genome of s active bits in proportion to ``(1 + r / s) ** -bias``,
+    and off in proportion to ``1 + r / s``.
+    """
+
+    def _guided(
+        self, off: jax.Array, on: jax.Array, quantiles: jax.Array, active: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        place = (1 - quantiles) * jnp.float32(len(quantiles))
+        far = jnp.log1p(place / jnp.maximum(active, 1).astype(jnp.float32))
+        return descending(far + gumbel_of(off)), descending(gumbel_of(on) - self.bias * far)
 
 
 def gumbel_of(words: jax.Array) -> jax.Array:
@@ -114,52 +129,3 @@ def descending(scores: jax.Array) -> jax.Array:
     raw = jax.lax.bitcast_convert_type(-scores, jnp.uint32)
     # Floats in the order of unsigned words: negative ones reversed, below the others.
     return jnp.where(raw >> 31 == 1, ~raw, raw | jnp.uint32(1 << 31))
-
-
-@dataclasses.dataclass(frozen=True)
-class RankedGenomes:
-    """A first population out of rankings, at many sizes.
-
-    Each genome takes the best bits of one ranking, in turn without and with some noise; of ten one
-    is random. Sizes are spread evenly on a log scale; where the upper bound is the whole genome,
-    the last one is that.
-
-    Attributes:
-        length: bits G.
-        density: smallest and largest active fraction; of 0, four bits.
-    """
-
-    length: int
-    density: tuple[float, float] = (0.0, 1.0)
-
-    def population(self, key: jax.Array, members: int, guide: jax.Array | None) -> jax.Array:
-        """``bool [members, G]``; ``guide`` is ``float32 [R, G]``.
-
-        Raises:
-            ValueError: there is no guide.
-        """
-        if guide is None:
-            raise ValueError("a population out of rankings needs some")
-        key_sizes, key_members = jax.random.split(key)
-        sizes, keys = self._sizes(key_sizes, members), jax.random.split(key_members, members)
-
-        def draw(i: jax.Array) -> jax.Array:
-            noise = jnp.array(NOISE, jnp.float32)[(i // len(guide)) % len(NOISE)]
-            gumbel = jax.random.gumbel(keys[i], (self.length,), jnp.float32)
-            ranked = guide[i % len(guide)] + noise * gumbel
-            scores = jnp.where(i % SHARE_RANDOM == SHARE_RANDOM - 1, gumbel, ranked)
-            return highest(scores, jnp.ones(self.length, bool), sizes[i])
-
-        rows = jnp.arange(members, dtype=jnp.int32)
-        drawn = map_rows(draw, rows, self.length)
-        return drawn | ((rows == members - 1) & (self.density[1] == 1))[:, None]
-
-    def _sizes(self, key: jax.Array, members: int) -> jax.Array:
-        """``int32 [members]``, in random order."""
-        low = self.density[0] * self.length or min(LEAST, self.length)
-        low, high = max(1.0, low), max(1.0, self.density[1] * self.length)
-        key_order, key_place = jax.random.split(key)
-        places = jax.random.permutation(key_order, members).astype(jnp.float32)
-        places = (places + jax.random.uniform(key_place, (members,))) / members
-        sizes = jnp.round(low * (high / low) ** places).astype(jnp.int32)
-        return jnp.clip(sizes, 1, self.length)

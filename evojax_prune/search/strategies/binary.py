@@ -19,12 +19,13 @@ from evojax_prune.core.errors import UserError
 from evojax_prune.search.operators import variation
 from evojax_prune.search.operators.parents import (
     ParentChoice,
+    near,
     negative_assortative,
     roulette,
     tournament,
 )
 from evojax_prune.search.operators.population import best_first, count_active, map_rows, places
-from evojax_prune.search.operators.sized import SwapMutation, sized
+from evojax_prune.search.operators.sized import NearSwapMutation, SwapMutation, sized
 from evojax_prune.search.operators.variation import BitMutation, CoinMutation, Crossover, Mutation
 from evojax_prune.search.strategies.options import (
     CrossoverKind,
@@ -225,7 +226,7 @@ def resolved(
     }
     chosen["mutation_rate"] = given.rate(chosen["mutation"], plan.genome_length)
     size = GeneticOptions.model_fields["tournament_size"].default
-    if chosen["parents"] != "tournament" and given.tournament_size != size:
+    if chosen["parents"] not in ("tournament", "near") and given.tournament_size != size:
         raise UserError(
             f"tournament_size does nothing with parents {chosen['parents']}: choose tournament, or "
             "drop tournament_size"
@@ -266,8 +267,14 @@ def _operators(plan: Plan) -> dict[str, Any]:
         "nam": negative_assortative,
         "roulette": roulette,
         "tournament": tournament(options.tournament_size),
+        "near": near(options.tournament_size),
     }
-    mutations = {"coin": CoinMutation, "per-bit": BitMutation, "swap": SwapMutation}
+    mutations = {
+        "coin": CoinMutation,
+        "per-bit": BitMutation,
+        "swap": SwapMutation,
+        "near-swap": NearSwapMutation,
+    }
     crossover = {"uniform": variation.uniform, "one-point": variation.one_point, "sized": sized}
     return {
         "population_size": options.population,

@@ -7,6 +7,8 @@ from functools import partial
 import jax
 
 from evojax_prune.search.operators.fronts import fronts_first
+from evojax_prune.search.operators.population import count_active
+from evojax_prune.search.operators.ranked import RankedGenomes
 from evojax_prune.search.strategies.binary import (
     BitParams,
     BitState,
@@ -15,9 +17,12 @@ from evojax_prune.search.strategies.binary import (
     resolved,
 )
 from evojax_prune.search.strategies.generational import GenerationalGA
-from evojax_prune.search.strategies.options import BIAS
+from evojax_prune.search.strategies.options import BIAS, NEAR_BIAS, GeneticOptions
 from evojax_prune.search.strategies.registry import Plan
 from evojax_prune.search.strategies.strategy import BitStrategy
+
+FIRST = 5
+"""Populations of first genomes that rankings give at many sizes."""
 
 
 class NSGA2(GenerationalGA):
@@ -36,6 +41,22 @@ class NSGA2(GenerationalGA):
 
     def _order(self, fitness: jax.Array, active: jax.Array) -> jax.Array:
         return fronts_first(fitness, active)
+
+    @partial(jax.jit, static_argnames=("self",))
+    def init(
+        self, key: jax.Array, population: jax.Array, fitness: jax.Array, params: BitParams
+    ) -> BitState:
+        """Start from evaluated genomes ``bool [n, G]``, of which the first P by fronts live on.
+
+        Args:
+            key: unused.
+            population: n genomes, at least P.
+            fitness: ``float32 [n, M]``, minimised; NaN where the evaluation failed.
+            params: unused.
+        """
+        fitness = failures_last(fitness)
+        first = self._order(fitness, count_active(population))[: self.population_size]
+        return self._settle(self._init(key, params), population[first], fitness[first])
 
     @partial(jax.jit, static_argnames=("self",))
     def tell(
@@ -61,19 +82,39 @@ class NSGA2(GenerationalGA):
 
 
 class FrontStrategy(BitStrategy):
-    """:class:`NSGA2` as a :class:`~evojax_prune.search.strategies.strategy.Strategy`."""
+    """:class:`NSGA2` as a :class:`~evojax_prune.search.strategies.strategy.Strategy`.
+
+    From rankings it starts at many sizes with more genomes than live on: each size has few
+    evaluations, and a ranking that is not looked at near a size is hardly ever found there.
+    """
 
     several = True
+
+    def __init__(self, plan: Plan, algorithm: NSGA2):
+        """Wrap an algorithm that a resolved plan is for."""
+        super().__init__(plan, algorithm)
+        if from_many_sizes(plan.options):
+            self._first = RankedGenomes(plan.genome_length, plan.options.density, varied=False)
+            self._first_members = FIRST * algorithm.population_size
+
+
+def from_many_sizes(options: GeneticOptions) -> bool:
+    """Whether a search starts from rankings at more than one size."""
+    low, high = options.density
+    return options.init == "ranked" and low < high
 
 
 def build(plan: Plan) -> FrontStrategy:
     """See :class:`~evojax_prune.search.strategies.registry.Entry`."""
+    given: GeneticOptions = plan.options
+    many = from_many_sizes(given)
+    bias = NEAR_BIAS if (given.mutation or "near-swap") == "near-swap" and many else BIAS
     plan = resolved(
         plan,
-        children=plan.options.population,
-        parents="tournament",
-        mutation="swap",
+        children=given.population,
+        parents="near" if many else "tournament",
+        mutation="near-swap" if many else "swap",
         crossover="sized",
-        bias=BIAS if plan.options.init == "ranked" else 0.0,
+        bias=bias if given.init == "ranked" else 0.0,
     )
     return FrontStrategy(plan, algorithm(NSGA2, plan))

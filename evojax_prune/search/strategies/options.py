@@ -15,15 +15,16 @@ from evojax_prune.core.options import Options, Unit, assignments, metavar
 InitialBits = Literal["random", "scores", "ranked"]
 """Where the bits of first genomes come from."""
 
-ParentsKind = Literal["nam", "roulette", "tournament"]
-"""How a genetic algorithm chooses a pair of parents; ``nam``: negative assortative mating."""
+ParentsKind = Literal["nam", "roulette", "tournament", "near"]
+"""How a genetic algorithm chooses a pair of parents; ``nam``: negative assortative mating;
+``near``: of like size."""
 
 CrossoverKind = Literal["uniform", "one-point", "sized"]
 """How a genetic algorithm mixes the bits of a pair; ``sized``: children keep sizes in between."""
 
-MutationKind = Literal["coin", "per-bit", "swap"]
+MutationKind = Literal["coin", "per-bit", "swap", "near-swap"]
 """How a genetic algorithm flips bits of a child: one bit or none, each bit by itself, or active
-ones against as many inactive ones."""
+ones against as many inactive ones, ``near``: among those that rank about as high."""
 
 COIN = 0.07
 """Probability of the reference's mutation coin."""
@@ -34,8 +35,8 @@ FLIPS = 3.0
 SWAPPED = 0.02
 """Part of the active bits that the swap mutation exchanges on average, and at least one bit."""
 
-BIAS = 8.0
-"""Bias of the swap mutation of a search that starts from rankings."""
+BIAS, NEAR_BIAS = 8.0, 3.0
+"""Bias of the mutation of a search that starts from rankings, and of near-swap."""
 
 LARGEST = 10**6
 """Largest population; a typing error should not fill the memory."""
@@ -107,8 +108,9 @@ class GeneticOptions(StrategyOptions):
     )
     parents: ParentsKind | None = Field(
         None,
-        description="how parents are chosen; nam: negative assortative mating; if not given "
-        "tournament, and nam for steady-state",
+        description="how parents are chosen; nam: negative assortative mating; near: the second "
+        "is the nearest of six in size; if not given tournament, nam for steady-state, and near "
+        "for nsga2 that starts from rankings at many sizes",
     )
     tournament_size: int = Field(2, ge=1, le=LARGEST, description="genomes in a tournament")
     crossover: CrossoverKind | None = Field(
@@ -119,8 +121,9 @@ class GeneticOptions(StrategyOptions):
     mutation: MutationKind | None = Field(
         None,
         description="coin: one bit of a child flips or none; per-bit: each bit by itself; "
-        "swap: active bits are exchanged for inactive ones; if not given swap for nsga2, coin for "
-        "steady-state, else per-bit",
+        "swap: active bits are exchanged for inactive ones; near-swap: for ones that rank about as "
+        "high; if not given swap for nsga2, near-swap if it starts from rankings at many sizes, "
+        "coin for steady-state, else per-bit",
     )
     mutation_rate: Unit | None = Field(
         None,
@@ -134,7 +137,8 @@ class GeneticOptions(StrategyOptions):
         description="how much mutation follows the scores: with b, the active bit of the lowest "
         "score is e^(2b) times as likely to be switched off as that of the highest, and inactive "
         "bits the other way round; swap draws the bits that it switches on so, with b logits; "
-        "0: not at all; if not given 8 for nsga2 that starts from rankings, else 0",
+        "near-swap by (1 + place / active bits)^-b; 0: not at all; if not given 8 and 3 for nsga2 "
+        "that starts from rankings, else 0",
     )
 
     @property
@@ -146,7 +150,7 @@ class GeneticOptions(StrategyOptions):
         """The mutation rate, or its default: the coin's probability, or each bit's."""
         if self.mutation_rate is not None:
             return self.mutation_rate
-        if mutation == "swap":
+        if mutation in ("swap", "near-swap"):
             return SWAPPED
         return COIN if mutation == "coin" else min(0.5, FLIPS / genome_length)
 

@@ -15,7 +15,7 @@ from evosax.algorithms.base import EvolutionaryAlgorithm
 from evosax.algorithms.population_based.base import PopulationBasedAlgorithm
 
 from evojax_prune.search.operators.initial import InitialGenomes
-from evojax_prune.search.operators.sized import RankedGenomes
+from evojax_prune.search.operators.ranked import RankedGenomes
 from evojax_prune.search.strategies.registry import STRATEGIES, Plan
 
 
@@ -126,14 +126,15 @@ class BitStrategy(Strategy):
         if initial is None and plan.options.init == "ranked":
             first = RankedGenomes(plan.genome_length, plan.options.density)
         self._first = first
+        self._first_members = algorithm.population_size
         guide = None if plan.guide is None else on_device(plan.guide)
         self._params = algorithm.default_params.replace(guide=guide)
 
     def ask(self, key: jax.Array, state: Any) -> tuple[np.ndarray, Any]:
         """See :class:`Strategy`."""
         if state is None:
-            members = self.algorithm.population_size
-            genomes = _first_population(self._first, key, members, self._params.guide)
+            guide = self._params.guide
+            genomes = _first_population(self._first, key, self._first_members, guide)
         else:
             genomes, state = asking(self.algorithm)(key, state, self._params)
         return np.asarray(genomes), state
