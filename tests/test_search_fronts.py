@@ -143,6 +143,13 @@ def test_a_front_from_rankings_starts_with_many_and_keeps_the_first_fronts() -> 
     assert len(strategy.ask(key, state)[0]) == 8
 
 
+@pytest.mark.parametrize(("budget", "first"), [(None, 40), (1000, 40), (100, 20), (10, 8)])
+def test_first_genomes_take_a_fifth_of_the_budget_at_most(budget: int | None, first: int) -> None:
+    options = GeneticOptions(population=8, init="ranked")
+    strategy = make_strategy("nsga2", BITS, options, scores=WORTH, evaluations=budget)
+    assert len(strategy.ask(jax.random.key(0, impl="threefry2x32"), None)[0]) == first
+
+
 @pytest.mark.parametrize(
     "changes", [{"init": "random"}, {"init": "ranked", "density": (0.25, 0.25)}]
 )

@@ -73,6 +73,7 @@ def on_files(
     work: Callable[[argparse.Namespace], object],
     args: Sequence[str] | None,
     seeds: Sequence[int] = (0,),
+    more: Callable[[argparse.ArgumentParser], object] | None = None,
 ) -> int:
     """A command that compares ways of pruning on features files.
 
@@ -82,6 +83,7 @@ def on_files(
         work: is given ``data``, the files, and ``seeds``.
         args: words of the command line; those of the process if None.
         seeds: by default.
+        more: adds flags of its own.
 
     Returns:
         The exit status.
@@ -93,6 +95,8 @@ def on_files(
     )
     parser.add_argument("--data", type=Path, nargs="+", required=True, metavar="FILE.npz")
     parser.add_argument("--seeds", type=int, nargs="+", default=list(seeds), metavar="INT")
+    if more is not None:
+        more(parser)
     return finish(lambda: work(parser.parse_args(args)))
 
 

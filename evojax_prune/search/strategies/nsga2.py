@@ -22,7 +22,8 @@ from evojax_prune.search.strategies.registry import Plan
 from evojax_prune.search.strategies.strategy import BitStrategy
 
 FIRST = 5
-"""Populations of first genomes that rankings give at many sizes."""
+"""Most populations of first genomes that rankings give at many sizes; they take at most such a part,
+a fifth, of the budget."""
 
 
 class NSGA2(GenerationalGA):
@@ -95,7 +96,14 @@ class FrontStrategy(BitStrategy):
         super().__init__(plan, algorithm)
         if from_many_sizes(plan.options):
             self._first = RankedGenomes(plan.genome_length, plan.options.density, varied=False)
-            self._first_members = FIRST * algorithm.population_size
+            self._first_members = first_members(plan)
+
+
+def first_members(plan: Plan) -> int:
+    """First genomes of a search that starts from rankings at many sizes; at least a population."""
+    population: int = plan.options.population
+    part = FIRST * population if plan.evaluations is None else plan.evaluations // FIRST
+    return max(population, min(part, FIRST * population))
 
 
 def from_many_sizes(options: GeneticOptions) -> bool:
