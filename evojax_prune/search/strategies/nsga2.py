@@ -22,8 +22,10 @@ from evojax_prune.search.strategies.registry import Plan
 from evojax_prune.search.strategies.strategy import BitStrategy
 
 FIRST = 5
-"""Most populations of first genomes that rankings give at many sizes; they take at most such a part,
-a fifth, of the budget."""
+"""Most populations of first genomes that rankings give at many sizes."""
+
+SHARE = 5
+"""They take at most one of so many evaluations."""
 
 
 class NSGA2(GenerationalGA):
@@ -102,7 +104,7 @@ class FrontStrategy(BitStrategy):
 def first_members(plan: Plan) -> int:
     """First genomes of a search that starts from rankings at many sizes; at least a population."""
     population: int = plan.options.population
-    part = FIRST * population if plan.evaluations is None else plan.evaluations // FIRST
+    part = FIRST * population if plan.evaluations is None else plan.evaluations // SHARE
     return max(population, min(part, FIRST * population))
 
 
