@@ -135,12 +135,27 @@ def test_a_front_from_rankings_starts_with_many_and_keeps_the_first_fronts() -> 
     key = jax.random.key(0, impl="threefry2x32")
     genomes, _ = strategy.ask(key, None)
     assert len(genomes) == 40
+    for member, genome in enumerate(genomes[:-1]):
+        best = np.argsort([-WORTH, WORTH][member % 2])[: genome.sum()]
+        assert set(np.flatnonzero(genome)) == set(best)
     costs = minimised(_costs(genomes), [LOSS, SIZE])
     costs[3] = np.inf
     state = strategy.tell(key, genomes, costs, None)
     order = np.asarray(fronts_first(jnp.asarray(costs, jnp.float32), jnp.asarray(genomes.sum(1))))
     np.testing.assert_array_equal(strategy.population(state), genomes[order[:8]])
     assert len(strategy.ask(key, state)[0]) == 8
+
+
+@pytest.mark.parametrize(
+    ("mutation", "density", "bias"),
+    [("swap", (0.0, 1.0), 8.0), ("near-swap", (0.25, 0.25), 3.0), ("near-swap", (0.0, 1.0), 3.0)],
+)
+def test_each_mutation_has_its_own_bias(
+    mutation: Any, density: tuple[float, float], bias: float
+) -> None:
+    options = GeneticOptions(init="ranked", mutation=mutation, density=density)
+    chosen = make_strategy("nsga2", BITS, options, scores=WORTH).plan.options
+    assert (chosen.mutation, chosen.mutation_bias) == (mutation, bias)
 
 
 @pytest.mark.parametrize(("budget", "first"), [(None, 40), (1000, 40), (100, 20), (10, 8)])

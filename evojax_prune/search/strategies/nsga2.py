@@ -118,12 +118,13 @@ def build(plan: Plan) -> FrontStrategy:
     """See :class:`~evojax_prune.search.strategies.registry.Entry`."""
     given: GeneticOptions = plan.options
     many = from_many_sizes(given)
-    bias = NEAR_BIAS if (given.mutation or "near-swap") == "near-swap" and many else BIAS
+    mutation = given.mutation or ("near-swap" if many else "swap")
+    bias = NEAR_BIAS if mutation == "near-swap" else BIAS
     plan = resolved(
         plan,
         children=given.population,
         parents="near" if many else "tournament",
-        mutation="near-swap" if many else "swap",
+        mutation=mutation,
         crossover="sized",
         bias=bias if given.init == "ranked" else 0.0,
     )
