@@ -36,7 +36,7 @@ from evojax_prune.run.store import SETTINGS, PartialFolder
 if TYPE_CHECKING:
     from evojax_prune.report.pruned import Pruned
 
-TABLE_WIDTH = 120
+TABLE_WIDTH = 160
 """Columns of the table where the output is not a terminal."""
 
 
