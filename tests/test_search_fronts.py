@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -163,6 +164,34 @@ def test_first_genomes_take_a_fifth_of_the_budget_at_most(budget: int | None, fi
     options = GeneticOptions(population=8, init="ranked")
     strategy = make_strategy("nsga2", BITS, options, scores=WORTH, evaluations=budget)
     assert len(strategy.ask(jax.random.key(0, impl="threefry2x32"), None)[0]) == first
+
+
+def test_a_search_goes_on_with_a_larger_budget_but_not_with_other_first_genomes(
+    tmp_path: Path,
+) -> None:
+    options = GeneticOptions(population=8, init="ranked")
+
+    def searched(budget: int, journal: Path) -> np.ndarray:
+        strategy = make_strategy(
+            "nsga2", BITS, options, scores=np.stack([WORTH, -WORTH]), evaluations=budget
+        )
+        result = run_search(
+            strategy,
+            lambda genomes, occasion: _costs(genomes) + np.array([0.01 * occasion, 0.0]),
+            objectives=[LOSS, SIZE],
+            evaluations=budget,
+            seed=0,
+            journal=journal,
+            resampled=True,
+        )
+        assert result.evaluations == budget
+        return np.concatenate([result.genomes, result.values], axis=1)
+
+    searched(200, tmp_path / "journal")  # 40 first genomes, with any larger budget as well
+    gone_on = searched(230, tmp_path / "journal")
+    np.testing.assert_array_equal(gone_on, searched(230, tmp_path / "fresh"))
+    with pytest.raises(UserError, match="first_genomes"):
+        searched(100, tmp_path / "journal")
 
 
 @pytest.mark.parametrize(

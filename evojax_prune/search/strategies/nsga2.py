@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import jax
 
@@ -99,6 +100,11 @@ class FrontStrategy(BitStrategy):
         if from_many_sizes(plan.options):
             self._first = RankedGenomes(plan.genome_length, plan.options.density, varied=False)
             self._first_members = first_members(plan)
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """See :class:`Strategy`; a small budget decides how many genomes are the first."""
+        return super().description | {"first_genomes": self._first_members}
 
 
 def first_members(plan: Plan) -> int:
