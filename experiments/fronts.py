@@ -116,8 +116,8 @@ def work(options: argparse.Namespace) -> None:
         for file in options.data:
             key = {"data": pooled(file).version, "seed": seed, "penalties": penalties}
             rows.append(once(HOME, "fronts", key, partial(compared, file, seed, penalties)))
-    columns = [name for name in (NSGA2, SCALAR, RANKINGS, *rows[0]) if name in rows[0]]
-    columns = [name for name in dict.fromkeys(columns) if name not in ("dataset", "seed")]
+    order = (NSGA2, SCALAR, RANKINGS, *(f"penalty {penalty:g}" for penalty in penalties))
+    columns = [name for name in order if name in rows[0]]
     lines = [
         [row["dataset"], str(row["seed"]), *(f"{row[name]:.4f}" for name in columns)]
         for row in rows

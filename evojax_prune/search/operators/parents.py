@@ -11,6 +11,8 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
+from evojax_prune.search.operators.population import count_active
+
 ParentChoice = Callable[[jax.Array, jax.Array, jax.Array, jax.Array], jax.Array]
 
 NAM_CANDIDATES = 3
@@ -97,17 +99,12 @@ def near(size: int) -> ParentChoice:
         entrants = _distinct(key_first, members, (min(size, members),))
         first = entrants[jnp.argmin(rank[entrants])]
         drawn = _distinct(key_second, members, (min(NEAR_CANDIDATES, members),))
-        active = jnp.sum(population[drawn], axis=1, dtype=jnp.int32)
-        own = jnp.sum(population[first], dtype=jnp.int32)
-        distance = jnp.abs(_log(active) - _log(own))
+        active = jnp.maximum(count_active(population), 1).astype(jnp.float32)
+        distance = jnp.abs(jnp.log(active[drawn]) - jnp.log(active[first]))
         second = drawn[jnp.argmin(jnp.where(drawn == first, jnp.inf, distance))]
         return jnp.stack([first, second])
 
     return choose
-
-
-def _log(active: jax.Array) -> jax.Array:
-    return jnp.log(jnp.maximum(active, 1).astype(jnp.float32))
 
 
 def _distinct(key: jax.Array, members: int, shape: tuple[int, ...]) -> jax.Array:

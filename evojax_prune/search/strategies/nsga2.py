@@ -58,9 +58,11 @@ class NSGA2(GenerationalGA):
             fitness: ``float32 [n, M]``, minimised; NaN where the evaluation failed.
             params: unused.
         """
-        fitness = failures_last(fitness)
-        first = self._order(fitness, count_active(population))[: self.population_size]
-        return self._settle(self._init(key, params), population[first], fitness[first])
+        if len(population) > self.population_size:
+            order = self._order(failures_last(fitness), count_active(population))
+            first = order[: self.population_size]
+            population, fitness = population[first], fitness[first]
+        return super().init(key, population, fitness, params)
 
     @partial(jax.jit, static_argnames=("self",))
     def tell(
