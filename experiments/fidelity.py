@@ -51,7 +51,7 @@ from evojax_prune.search.archive import digests, pack
 from experiments.harness import tables
 from experiments.harness.command import on_files
 from experiments.harness.sweeps import once
-from experiments.honest import pooled, problem_of, rankings_of, starts_of, test_accuracy
+from experiments.honest import final_accuracy, pooled, problem_of, rankings_of, starts_of
 
 HOME = Path("runs/experiments/fidelity")
 SHARE, GENOMES, ISLANDS, MASKS = 0.025, 20_000, 3, 60
@@ -188,7 +188,7 @@ def compared(path: Path, seed: int) -> tables.Row:
             chosen(problem, [found(island, few, starts) for island in islands]),
         ]
     )
-    accuracy = test_accuracy(problem, genomes)
+    accuracy = final_accuracy(problem, genomes)
     row: tables.Row = {"dataset": table.name, "seed": seed}
     row |= {name: float(a) for name, a in zip(WAYS, accuracy, strict=True)}
     row |= {"ridge ms": 1000 * ridge_seconds / GENOMES}
@@ -211,7 +211,7 @@ def correlations(
         size=(MASKS, scores.shape[1])
     )
     masks = np.argsort(np.argsort(-noisy, axis=1), axis=1) < size
-    test = test_accuracy(problem, masks)
+    test = final_accuracy(problem, masks)
     began = time.monotonic()
     trained = Evaluator(problem, options)(masks, 0).values[:, 0]
     milliseconds = 1000 * (time.monotonic() - began) / MASKS

@@ -39,7 +39,7 @@ from evojax_prune.search.selection import hypervolume, nondominated
 from experiments.harness import tables
 from experiments.harness.command import on_files
 from experiments.harness.sweeps import once
-from experiments.honest import pooled, problem_of, rankings_of, starts_of, test_accuracy
+from experiments.honest import final_accuracy, pooled, problem_of, rankings_of, starts_of
 
 HOME = Path("runs/experiments/fronts")
 EVALUATIONS, HEADS, LOOKS, LEAST = 3000, 16, 3, 4
@@ -57,7 +57,7 @@ def volume(problem: Problem, genomes: np.ndarray, losses: np.ndarray) -> float:
     wanted = np.linspace(sizes[front].min(), sizes[front].max(), HEADS)
     front = front[np.unique(np.abs(sizes[front][:, None] - wanted[None]).argmin(0))]
     chance = 1 - 1 / len(problem.splits[0].classes)
-    errors = (1 - test_accuracy(problem, genomes[front])) / chance
+    errors = (1 - final_accuracy(problem, genomes[front])) / chance
     whole = np.log(problem.genome_length)
     return hypervolume(np.stack([errors, sizes[front] / whole], 1), np.ones(2))
 
