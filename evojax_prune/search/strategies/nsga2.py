@@ -98,10 +98,11 @@ class FrontStrategy(BitStrategy):
 
     def __init__(self, plan: Plan, algorithm: NSGA2):
         """Wrap an algorithm that a resolved plan is for."""
-        super().__init__(plan, algorithm)
         if from_many_sizes(plan.options):
-            self._first = RankedGenomes(plan.genome_length, plan.options.density, varied=False)
-            self._first_members = first_members(plan)
+            ranked = RankedGenomes(plan.genome_length, plan.options.density, varied=False)
+            super().__init__(plan, algorithm, ranked, first_members(plan))
+        else:
+            super().__init__(plan, algorithm)
 
     @property
     def description(self) -> dict[str, Any]:

@@ -112,21 +112,25 @@ class BitStrategy(Strategy):
     algorithm: PopulationBasedAlgorithm
 
     def __init__(
-        self, plan: Plan, algorithm: PopulationBasedAlgorithm, initial: InitialGenomes | None = None
+        self,
+        plan: Plan,
+        algorithm: PopulationBasedAlgorithm,
+        first: RankedGenomes | None = None,
+        members: int | None = None,
     ):
         """Wrap an algorithm.
 
         Args:
             plan: what the strategy is built from.
             algorithm: of bits.
-            initial: draws the first population; as the plan's options say if not given.
+            first: draws the first genomes; as the plan's options say if not given.
+            members: how many these are, at least a population; a population if not given.
         """
         super().__init__(plan, algorithm)
-        first: InitialGenomes | RankedGenomes = initial or first_genomes(plan)
-        if initial is None and plan.options.init == "ranked":
+        if first is None and plan.options.init == "ranked":
             first = RankedGenomes(plan.genome_length, plan.options.density)
-        self._first = first
-        self._first_members = algorithm.population_size
+        self._first = first or first_genomes(plan)
+        self._first_members = members or algorithm.population_size
         guide = None if plan.guide is None else on_device(plan.guide)
         self._params = algorithm.default_params.replace(guide=guide)
 
