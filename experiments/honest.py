@@ -125,14 +125,15 @@ def final_accuracy(problem: Problem, genomes: np.ndarray, trainings: int = 1) ->
     The mean over some trainings; the first of them has the problem's own seed.
     """
 
-    def once(number: int) -> np.ndarray:
-        training = problem.training.model_copy(
-            update={"seed": problem.training.seed + 1000 * number}
+    def of_training(number: int) -> np.ndarray:
+        seed = problem.training.seed + 1000 * number
+        training = problem.training.model_copy(update={"seed": seed})
+        fits = dataclasses.replace(problem, training=training).fit(
+            genomes, training.final_protocol, ("test",)
         )
-        other = dataclasses.replace(problem, training=training)
-        return other.fit(genomes, training.final_protocol, ("test",)).accuracy["test"]
+        return fits.accuracy["test"]
 
-    return np.mean([once(number) for number in range(trainings)], axis=0)
+    return np.mean([of_training(number) for number in range(trainings)], axis=0)
 
 
 def rankings_of(problem: Problem, names: Container[str] = RANKINGS) -> dict[str, np.ndarray]:
