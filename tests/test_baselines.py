@@ -236,6 +236,32 @@ def test_folds_rank_by_their_own_rows_and_are_averaged() -> None:
         assert row.test_accuracy == pytest.approx(np.mean([r.test_accuracy for r in each]))
 
 
+def test_judged_elsewhere_only_what_the_rows_show_is_trained_for_test() -> None:
+    data, other, told = splits(0), splits(1), []
+    names = ["weight magnitude", "ANOVA F", baselines.POLYNOMIAL, baselines.RANDOM]
+    wanted = {"methods": names, "random_masks": 1}
+    at = {"fractions": (0.25, 0.75), **wanted}
+    rows = baselines.compare(
+        data, pruning("features"), PROTOCOL, 0.5, judged=[other], **at, progress=told.append
+    )
+    selected = baselines.compare(other, pruning("features"), PROTOCOL, 0.5, **at)
+    assert [(r.name, r.at, r.selection_accuracy, r.parameters, r.heads) for r in rows] == [
+        (r.name, r.at, r.selection_accuracy, r.parameters, r.heads) for r in selected
+    ]
+    elsewhere = 0
+    for row in rows[1:]:
+        level = next(f for f in (0.25, 0.5, 0.75) if row.active_fraction == pytest.approx(f))
+        elsewhere += row.at == "best" and level != 0.5
+        alone = baselines.compare(
+            data, pruning("features"), PROTOCOL, level, fractions=(), **wanted
+        )
+        (same,) = (r for r in alone if r.name == row.name and r.at == "same")
+        assert row.test_accuracy == same.test_accuracy
+    assert elsewhere  # or nothing was chosen
+    most = baselines.count_heads(pruning("features"), 0.5, judged=1, **at)
+    assert sum(told) == most - (len(names) - elsewhere)
+
+
 def test_bad_requests_are_refused() -> None:
     def compare(fraction: float = 0.5, **more: object) -> None:
         baselines.compare(splits(), pruning("fc1"), PROTOCOL, fraction, **more)

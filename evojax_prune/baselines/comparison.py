@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from evojax_prune.baselines.rows import (
     BaselineRow,
     Trial,
     mean_over_folds,
+    shown_trials,
     table_rows,
 )
 from evojax_prune.core.compact_head import compact_head
@@ -99,7 +100,8 @@ def compare(
         found: the found genome ``bool [G]``; with it, and in mode ``features``, plain logistic
             regression is also shown on its features.
         judged: splits that selection accuracies are measured on, where ``splits`` have no selection
-            rows: every baseline is made anew out of their training rows.
+            rows: every baseline is made anew out of their training rows. On ``splits`` those heads
+            are then trained whose test accuracies are in the rows.
         methods: names out of :func:`method_names`; all if None.
         fractions: grid for each baseline's own best; ``fraction`` is always in it.
         random_masks: random masks at each fraction.
@@ -137,12 +139,14 @@ def compare(
         )
 
     job = _Job(pruning, protocol, seed, levels, names, random_masks, found, fit, progress)
-    trials = mean_over_folds([job.trials(fold) for fold in folds])
-    if judged:
-        selected = mean_over_folds([job.trials(part) for part in judged])
+    trials = mean_over_folds([job.trials(part) for part in judged or folds])
+    if judged:  # only what the table shows is trained again for test
+        shown = shown_trials(trials)
+        final = dataclasses.replace(job, shown=shown)
+        tested = iter(mean_over_folds([final.trials(fold) for fold in folds]))
         trials = [
-            dataclasses.replace(trial, selection=other.selection)
-            for trial, other in zip(trials, selected, strict=True)
+            dataclasses.replace(t, test=next(tested).test if t.key in shown else math.nan)
+            for t in trials
         ]
     return [row for name in ("dense", *names, LOGISTIC_FOUND) for row in table_rows(name, trials)]
 
@@ -152,17 +156,22 @@ def count_heads(
     fraction: float | Sequence[float],
     *,
     folds: int = 1,
+    judged: int = 0,
     methods: Sequence[str] | None = None,
     fractions: Sequence[float] = FRACTIONS,
     random_masks: int = 5,
 ) -> int:
-    """Heads that :func:`compare` trains when it is given the same arguments."""
+    """Heads that :func:`compare` trains when it is given the same arguments, or so many folds.
+
+    With ``judged`` splits a few less, if a baseline's best fraction is that of the found head.
+    """
     names = check_names(methods, pruning.mode.name)
     each = sum(random_masks if n == RANDOM else n in RANKINGS or n == POLYNOMIAL for n in names)
     units = dataclasses.replace(pruning, grain="neurons").parts
     recursive = len(elimination_sizes(units)) - 1 if RECURSIVE in names else 0
-    levels = _levels(fraction, fractions, len(pruning.parts))
-    return folds * (1 + recursive + each * len(levels))
+    levels = len(_levels(fraction, fractions, len(pruning.parts)))
+    tested = min(2, levels) if judged else levels
+    return judged * (1 + recursive + each * levels) + folds * (1 + recursive + each * tested)
 
 
 def _levels(
@@ -207,6 +216,8 @@ class _Job:
     found: np.ndarray | None
     fit: Callable[..., Fits]
     progress: Callable[[int], None] | None
+    shown: Container[tuple[str, int]] | None = None
+    """Names and levels of the heads to be made; None for all."""
 
     def trials(self, fold: FeatureSplits) -> list[Trial]:
         """Every head of one fold, in the same order for all folds."""
@@ -254,7 +265,11 @@ class _Job:
         return [
             _Asked(name, level, pruning.masks(genome[None]), float(genome.mean()))
             for level, genome in enumerate(genomes)
+            if self._wanted(name, level)
         ]
+
+    def _wanted(self, name: str, level: int) -> bool:
+        return self.shown is None or (name, level) in self.shown
 
     def _gradual(self, fold: FeatureSplits) -> Iterator[Trial]:
         if POLYNOMIAL not in self.names:
@@ -267,8 +282,9 @@ class _Job:
                 self.progress(1)
             return fit
 
-        fits = run_queue(self.levels, train, cost=sum)
-        for level, fit in enumerate(fits):
+        wanted = [i for i in range(len(self.levels)) if self._wanted(POLYNOMIAL, i)]
+        fits = run_queue([self.levels[i] for i in wanted], train, cost=sum)
+        for level, fit in zip(wanted, fits, strict=True):
             diverged = math.isnan(fit.loss)
             figures = (math.nan,) * 2 if diverged else _accuracies(fit.params, fit.masks, fold)
             asked = _Asked(POLYNOMIAL, level, fit.masks, _kept(fit.masks))

@@ -60,6 +60,11 @@ class Trial:
     test: float
     parameters: float
 
+    @property
+    def key(self) -> tuple[str, int]:
+        """Name and level; random masks share one."""
+        return self.name, self.level
+
 
 def mean_over_folds(folds: Sequence[Sequence[Trial]]) -> list[Trial]:
     """Means of the same heads on every fold; what the folds share is taken from the first."""
@@ -85,6 +90,13 @@ def table_rows(name: str, trials: Sequence[Trial]) -> list[BaselineRow]:
     same = [t for t in own if t.level == 0]
     rows = [_row(_best(same), "same", len(same)), _row(_best(own), "best", len(own))]
     return [_average(same), *rows] if name == RANDOM else rows
+
+
+def shown_trials(trials: Sequence[Trial]) -> set[tuple[str, int]]:
+    """Keys of the trials that :func:`table_rows` has a line of: level 0 and each name's best."""
+    names = {t.name for t in trials}
+    best = {_best([t for t in trials if t.name == name]).key for name in names}
+    return best | {t.key for t in trials if t.level == 0}
 
 
 def _best(trials: Sequence[Trial]) -> Trial:

@@ -81,7 +81,8 @@ class Run:
         heads = baselines.count_heads(
             self.problem.pruning,
             at,
-            folds=self.problem.folds + self.problem.resampled,
+            folds=self.problem.folds,
+            judged=int(self.problem.resampled),
             fractions=self.compare,
         )
         with self.observer.stage("other ways of pruning", heads, "heads") as shown:
