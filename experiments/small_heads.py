@@ -100,7 +100,11 @@ def main() -> None:
         for active in ACTIVE
     ]
     header = (
-        *("active features", "ms per head", "of the median product", "of the best", "turns"),
+        "active features",
+        "ms per head",
+        "of the median product",
+        "of the best",
+        "turns",
         "ms, rows known",
     )
     print(tables.markdown(header, lines))

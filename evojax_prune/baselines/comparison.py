@@ -161,9 +161,10 @@ def count_heads(
     fractions: Sequence[float] = FRACTIONS,
     random_masks: int = 5,
 ) -> int:
-    """Heads that :func:`compare` trains when it is given the same arguments, or so many folds.
+    """Heads that :func:`compare` trains, at most, when it is given the same arguments.
 
-    With ``judged`` splits a few less, if a baseline's best fraction is that of the found head.
+    ``folds`` and ``judged`` are how many splits it is given of each. It trains fewer where there
+    are judged ones, and a baseline's best fraction on them is the found head's.
     """
     names = check_names(methods, pruning.mode.name)
     each = sum(random_masks if n == RANDOM else n in RANKINGS or n == POLYNOMIAL for n in names)
