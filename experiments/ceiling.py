@@ -63,14 +63,15 @@ def memory_rate(megabytes: int = 256) -> float:
     return best
 
 
-def measure() -> dict[str, float]:
+def measure(memory: bool = True) -> dict[str, float]:
     """Ceilings of this machine: ``gemm`` in flop/s, its median, and ``memory`` in bytes/s."""
     env = {k: v for k, v in os.environ.items() if not k.startswith("OPENBLAS_")}
     env["OPENBLAS_NUM_THREADS"] = "1"
-    command = [sys.executable, "-m", "experiments.ceiling"]
+    command = [sys.executable, "-m", "experiments.ceiling", *(["memory"] if memory else [])]
     return json.loads(subprocess.run(command, env=env, check=True, capture_output=True).stdout)
 
 
 if __name__ == "__main__":
     gemm, median = gemm_rates()
-    print(json.dumps({"gemm": gemm, "gemm_median": median, "memory": memory_rate()}))
+    rates = {"gemm": gemm, "gemm_median": median}
+    print(json.dumps(rates | ({"memory": memory_rate()} if "memory" in sys.argv[1:] else {})))

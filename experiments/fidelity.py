@@ -43,8 +43,9 @@ from evojax_prune.core.ranking import quantiles
 from evojax_prune.engine.compilation import keep_compiled
 from evojax_prune.methods import guides
 from evojax_prune.methods.evaluator import Evaluator
+from evojax_prune.methods.finalists import finalists
 from evojax_prune.methods.problem import Problem, best_outcome
-from evojax_prune.methods.search import finalists, search, search_strategy
+from evojax_prune.methods.search import search, search_strategy
 from evojax_prune.run.config import RunConfig
 from evojax_prune.search import Evaluation, run_search
 from evojax_prune.search.archive import digests, pack

@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pytest
@@ -18,7 +19,9 @@ from evojax_prune.core.errors import UserError
 from evojax_prune.core.outcome import Outcome
 from evojax_prune.methods import search as searching
 from evojax_prune.methods.choice import choose
+from evojax_prune.methods.finalists import consensus_of
 from evojax_prune.report.result import Result
+from evojax_prune.search import SearchResult
 
 QUICK = (
     *("--hidden", "8", "--population", "6", "--evaluations", "60", "--finalists", "3"),
@@ -27,11 +30,11 @@ QUICK = (
 
 
 def blobs(rows: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Three classes that 4 of 12 features tell apart."""
+    """Three classes that 9 of 12 features tell apart, the first three best."""
     rng = np.random.default_rng(seed)
     y = np.arange(rows) % 3
     x = rng.normal(size=(rows, 12))
-    x[:, :4] += 2 * np.eye(3, 4)[y]
+    x[:, :9] += np.repeat([2, 1, 1], 3) * np.tile(np.eye(3), 3)[y]
     return x.astype(np.float32), y
 
 
@@ -75,7 +78,7 @@ def test_a_front_is_found_and_one_head_of_it_is_taken(
     assert max(looks) > 1
     front = rows(tmp_path / "results" / "front.csv")
     assert [row["chosen"] for row in front].count("True") == 1
-    assert len(front) == len(result.finalists) <= 2 * 3
+    assert len(front) == len(result.finalists) <= 3
     out = capsys.readouterr().out
     for word in ("dense", "random, best of", "evolved", "finalists", "training and selection"):
         assert word in out
@@ -250,6 +253,13 @@ def test_choices() -> None:
     assert choose("smallest", _head(1000, 0.95), heads, 400).parameters == 200  # only dense is best
 
 
+def test_a_consensus_of_each_finalists_size_is_a_finalist_too(run: Run) -> None:
+    alone = {head.genome: head.active_units for head in run(name="alone").finalists}
+    both = {h.genome: h.active_units for h in run("--consensus", name="both").finalists}
+    assert alone.items() < both.items()
+    assert {*both.values()} == {*alone.values()}
+
+
 @pytest.mark.parametrize(("few", "agreed"), [(9, [2, 3]), (10, [0, 1])])
 def test_a_consensus_is_that_of_enough_members_of_about_its_size(
     few: int, agreed: list[int]
@@ -258,7 +268,7 @@ def test_a_consensus_is_that_of_enough_members_of_about_its_size(
     genomes[:few, :2] = genomes[few:, 2:10] = True
     everyone = np.arange(len(genomes))
     result = SimpleNamespace(active=genomes.sum(1), population=everyone, rows=genomes.__getitem__)
-    assert np.flatnonzero(searching._consensus(result, 2)).tolist() == agreed
+    assert np.flatnonzero(consensus_of(cast(SearchResult, result), 2)).tolist() == agreed
 
 
 def test_arrays_are_pruned_without_a_file(tmp_path: Path) -> None:

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from evojax_prune.core.errors import UserError
 from evojax_prune.core.objective import Objective
+from evojax_prune.methods.finalists import finalists
 from evojax_prune.methods.options import SearchOptions
 from evojax_prune.methods.problem import Problem
-from evojax_prune.methods.search import finalists
 from evojax_prune.search import Best, Front, SearchResult, selection_of
 from evojax_prune.search.selection import crowding, hypervolume, nondominated
 
@@ -109,8 +109,11 @@ def test_of_several_the_front_leads_and_failures_never_do(values: np.ndarray) ->
 
 
 @pytest.mark.parametrize("resampled", [False, True])
+@pytest.mark.parametrize("consensus", [False, True])
 @pytest.mark.parametrize("size", [1, 2, 3, 4, None])
-def test_finalists_are_no_larger_than_was_asked_for(size: int | None, resampled: bool) -> None:
+def test_finalists_are_no_larger_than_was_asked_for(
+    size: int | None, consensus: bool, resampled: bool
+) -> None:
     """The more bits a genome has, the better it is here; each size is there twice."""
     genomes = np.array([np.arange(6) < n + 1 for n in range(6)] * 2)
     genomes[6:] = genomes[6:, ::-1]
@@ -134,11 +137,13 @@ def test_finalists_are_no_larger_than_was_asked_for(size: int | None, resampled:
     found = finalists(
         cast(Problem, SimpleNamespace(resampled=resampled)),
         result,
-        SearchOptions(objectives=("accuracy",), size=size, finalists=2),
+        SearchOptions(objectives=("accuracy",), size=size, finalists=2, consensus=consensus),
     )
     largest = size or 6
     assert set(found.sum(1)) == {largest}
-    assert {*map(tuple, genomes[active == largest])} <= {*map(tuple, found)}
+    own, taken = {*map(tuple, genomes[active == largest])}, {*map(tuple, found)}
+    assert own <= taken
+    assert len(taken - own) <= consensus
 
 
 def test_no_head_as_small_as_was_asked_for_is_a_sentence() -> None:

@@ -182,3 +182,8 @@ class SearchOptions(EveryOption):
         le=10**6,
         description="best genomes of the search that are trained again by the final protocol",
     )
+    consensus: bool = Field(
+        False,
+        description="finalists are also, at the size of each, the bits that most members of the "
+        "final population share",
+    )

@@ -9,12 +9,12 @@ from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
 
-from evojax_prune.core.errors import UserError
 from evojax_prune.core.objective import Objective
 from evojax_prune.core.outcome import Outcome
 from evojax_prune.methods.choice import CHOICES, choose
 from evojax_prune.methods.dense import dense_head, dense_key
 from evojax_prune.methods.evaluator import COLUMNS, Evaluator
+from evojax_prune.methods.finalists import finalists
 from evojax_prune.methods.found import Effort, Found, Session, Trials
 from evojax_prune.methods.guides import (
     NORMS,
@@ -34,12 +34,9 @@ from evojax_prune.methods.problem import (
 )
 from evojax_prune.methods.shared import STARTS
 from evojax_prune.search import (
-    Best,
     GenerationInfo,
     SearchResult,
-    Selection,
     Strategy,
-    consensus,
     make_strategy,
     run_search,
     selection_of,
@@ -49,13 +46,6 @@ from evojax_prune.search.warm_up import compiling
 
 RANDOM_MASKS = 100
 """Most random masks that are tried; fewer after a shorter search."""
-
-
-ALIKE = 2.0
-"""Ratio of sizes up to which members take part in a consensus."""
-
-FEWEST = 10
-"""Members that make a consensus."""
 
 
 def find(problem: Problem, options: SearchOptions, session: Session) -> Found:
@@ -143,63 +133,6 @@ def _compiling(problem: Problem, options: SearchOptions) -> AbstractContextManag
 def _choice(options: SearchOptions) -> Choice:
     """A search of one objective has a best head; a front has to be chosen from."""
     return options.choice if len(options.objectives) > 1 and options.size is None else "best"
-
-
-def finalists(problem: Problem, result: SearchResult, options: SearchOptions) -> np.ndarray:
-    """Genomes ``bool [F, G]`` that are trained by the final protocol, each one once.
-
-    The best of one objective; of several some of the front, spread over its sizes. Where selection
-    is on fresh splits also the bits that are most frequent in members of about those sizes.
-
-    Raises:
-        UserError: training diverged for all of them, or none is as small as was asked for.
-    """
-    values, active = result.values, result.active
-    rows = np.arange(len(active))
-    if problem.resampled:  # what was seen once and left behind had luck on an easy split
-        rows = result.population
-    if options.size is not None:
-        rows = rows[active[rows] <= options.size]
-        if not len(rows):
-            raise UserError(
-                f"the search found no head of at most {options.size} active bits: raise --size or "
-                "--evaluations"
-            )
-    best = rows[_leading(result.selection, values[rows], active[rows], options.finalists)]
-    if not len(best):
-        raise UserError(
-            "training by the search protocol diverged for every genome (its loss is not finite): "
-            "lower --search-protocol.learning-rate"
-        )
-    genomes = result.rows(best)
-    if problem.resampled:
-        agreed = [_consensus(result, int(size)) for size in np.unique(active[best])]
-        genomes = np.concatenate([genomes, agreed])
-    _, first = np.unique(genomes, axis=0, return_index=True)
-    return genomes[np.sort(first)]
-
-
-def _leading(
-    selection: Selection, values: np.ndarray, active: np.ndarray, count: int
-) -> np.ndarray:
-    """Indices of at most ``count`` genomes: the best, or members of the front."""
-    if isinstance(selection, Best):
-        return selection.finalists(values, active, count)
-    front = selection.leaders(values, active)
-    if len(front) <= count:
-        return front
-    sizes = np.log(np.maximum(active[front], 1))
-    wanted = np.linspace(sizes.min(), sizes.max(), count)
-    nearest = np.abs(sizes[:, None] - wanted[None]).argmin(0)
-    return front[np.unique(nearest)]
-
-
-def _consensus(result: SearchResult, size: int) -> np.ndarray:
-    """The bits that most members of about a size agree on; all members where these are few."""
-    sizes = result.active[result.population]
-    near = result.population[np.maximum(sizes, size) <= ALIKE * np.minimum(sizes, size)]
-    members = near if len(near) >= FEWEST else result.population
-    return consensus(result.rows(members), size)
 
 
 def _random(
