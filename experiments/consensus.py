@@ -98,7 +98,7 @@ def work(options: argparse.Namespace) -> None:
         ]
         for row in rows
     ]
-    print(tables.markdown(("data", "seed", OWN, AGREED, "chosen", "of both"), lines))
+    print(tables.markdown(("data", "seed", OWN, AGREED, "taken", "of both"), lines))
     if len(rows) > 1:
         for one, other in ((AGREED, OWN), ("chosen with", "chosen")):
             (test,) = paired_tests([r[one] for r in rows], {other: [r[other] for r in rows]})
