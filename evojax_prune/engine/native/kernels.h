@@ -125,32 +125,106 @@ INLINE float sgd_one(float gradient, float w, float *v, sgd rule) {
     return w - rule.rate * gradient + (rule.nesterov ? rule.momentum * *v : faded);
 }
 
-/* `units` units from `unit` on, all of one tile. */
-INLINE void update_tile(const int units, const int n, const update_job *job, int unit) {
-    const int width = n * LANES;
-    vf sum[TILE][PANEL];
-    for (int r = 0; r < units; r++)
+/* Adds some rows' products to the sums of a tile's units. */
+INLINE void add_rows(const int units, const int n, int rows, const update_job *job,
+                     const float **left, const float **g, vf (*sum)[PANEL]) {
+    for (int i = 0; i < rows; i++, *g += job->stride, *left += TILE) {
+        vf right[PANEL];
+        for (int j = 0; j < n; j++) right[j] = load(*g + j * LANES);
+        for (int r = 0; r < units; r++)
+            for (int j = 0; j < n; j++) sum[r][j] += splat((*left)[r]) * right[j];
+    }
+}
+
+/* A tile whose sums are complete and whose weights are not updated yet. */
+typedef struct {
+    float sums[SUMS * LANES] __attribute__((aligned(64))); /* or stores would cross cache lines */
+    float *w, *v;
+} summed_tile;
+
+/* Updates one vector of a tile's weights. */
+INLINE void settle(const int nesterov, const update_job *job, const summed_tile *tile, int vector) {
+    const int at = vector * LANES;
+    const vf push = load(tile->sums + at);
+    sgd_row(1, &push, tile->w + at, tile->v + at, job->momentum, nesterov);
+}
+
+/* Most rows that go with each vector of weights. Without fused multiply-adds and with few registers
+ * the sums would leave them. */
+#if LANES > 4 || defined(__aarch64__)
+#define MOST_EACH 2
+#else
+#define MOST_EACH 0
+#endif
+
+/* `each` rows of this tile, then one vector of the weights of the tile before, and so on. */
+INLINE void add_and_settle(const int n, const int nesterov, const int each, const update_job *job,
+                           const summed_tile *before, const float **left, const float **g,
+                           vf (*sum)[PANEL]) {
+#pragma GCC unroll 24 /* TILE * n at most */
+    for (int k = 0; k < TILE * n; k++) {
+#pragma GCC unroll 2
+        for (int i = 0; i < each; i++) add_rows(TILE, n, 1, job, left, g, sum);
+        settle(nesterov, job, before, k);
+    }
+}
+
+/* Sums of a tile. An update that stood alone would leave the multipliers idle, so that of the tile
+ * before goes between the rows. */
+INLINE void sum_tile(const int n, const int nesterov, const update_job *job, int unit,
+                     const summed_tile *before, vf (*sum)[PANEL]) {
+    const float *left = job->a + (size_t)unit * job->lanes, *g = job->g;
+    const int each = before ? least(job->rows / (TILE * n), MOST_EACH) : 0;
+    for (int r = 0; r < TILE; r++)
         for (int j = 0; j < n; j++) sum[r][j] = splat(0.0f);
+    if (MOST_EACH > 1 && each == 2) add_and_settle(n, nesterov, 2, job, before, &left, &g, sum);
+    if (MOST_EACH > 0 && each == 1) add_and_settle(n, nesterov, 1, job, before, &left, &g, sum);
+    for (int k = 0; before && each == 0 && k < TILE * n; k++) settle(nesterov, job, before, k);
+    add_rows(TILE, n, job->rows - each * TILE * n, job, &left, &g, sum);
+}
+
+/* One unit, of a tile that is not whole. */
+INLINE void update_unit(const int n, const int nesterov, const update_job *job, int unit) {
     const float *left = job->a + (size_t)(unit / TILE) * job->lanes * TILE + unit % TILE;
     const float *g = job->g;
-    for (int i = 0; i < job->rows; i++, g += job->stride, left += TILE) {
-        vf right[PANEL];
-        for (int j = 0; j < n; j++) right[j] = load(g + j * LANES);
-        for (int r = 0; r < units; r++)
-            for (int j = 0; j < n; j++) sum[r][j] += splat(left[r]) * right[j];
-    }
-    float *w = job->w + (size_t)unit * width, *v = job->v + (size_t)unit * width;
-    for (int r = 0; r < units; r++)
-        sgd_row(n, sum[r], w + r * width, v + r * width, job->momentum, job->nesterov);
+    const size_t at = (size_t)unit * n * LANES;
+    vf sum[1][PANEL];
+    for (int j = 0; j < n; j++) sum[0][j] = splat(0.0f);
+    add_rows(1, n, job->rows, job, &left, &g, sum);
+    sgd_row(n, sum[0], job->w + at, job->v + at, job->momentum, nesterov);
 }
 
-INLINE void update_units(const int n, const update_job *job) {
+INLINE void update_units(const int n, const int nesterov, const update_job *job) {
+    summed_tile tile, *before = NULL;
     int unit = 0;
-    for (; unit + TILE <= job->units; unit += TILE) update_tile(TILE, n, job, unit);
-    for (; unit < job->units; unit++) update_tile(1, n, job, unit);
+    for (; unit + TILE <= job->units; unit += TILE) {
+        const size_t at = (size_t)unit * n * LANES;
+        vf sum[TILE][PANEL];
+        sum_tile(n, nesterov, job, unit, before, sum);
+        if (MOST_EACH == 0) {
+            for (int r = 0; r < TILE; r++)
+                sgd_row(n, sum[r], job->w + at + r * n * LANES, job->v + at + r * n * LANES,
+                        job->momentum, nesterov);
+            continue;
+        }
+        for (int r = 0; r < TILE; r++)
+            for (int j = 0; j < n; j++) store(tile.sums + (r * n + j) * LANES, sum[r][j]);
+        tile.w = job->w + at;
+        tile.v = job->v + at;
+        before = &tile;
+    }
+    for (int k = 0; before && k < TILE * n; k++) settle(nesterov, job, before, k);
+    for (; unit < job->units; unit++) update_unit(n, nesterov, job, unit);
 }
 
-static void update(int vectors, const update_job *job) { BY_WIDTH(vectors, update_units, job) }
+/* The rule is constant inside, too, or the sums would not stay in registers. */
+static void update(int vectors, const update_job *job) {
+    if (job->nesterov) {
+        BY_WIDTH(vectors, update_units, 1, job)
+    } else {
+        BY_WIDTH(vectors, update_units, 0, job)
+    }
+}
 
 /* ---- back: out = w g, where g and out are by unit ---- */
 
