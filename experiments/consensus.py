@@ -30,7 +30,6 @@ from evojax_prune.methods import guides
 from evojax_prune.methods.choice import choose
 from evojax_prune.methods.evaluator import Evaluator
 from evojax_prune.methods.finalists import consensus_of, finalists
-from evojax_prune.methods.problem import Problem
 from evojax_prune.methods.search import search
 from experiments.harness import tables
 from experiments.harness.command import on_files
@@ -48,13 +47,6 @@ HOME = Path("runs/experiments/consensus")
 OWN, AGREED = "finalists", "consensus"
 
 
-def chosen(problem: Problem, dense: Outcome, heads: Sequence[Outcome]) -> tuple[float, int]:
-    """Test accuracy and size of the head that the main command would take."""
-    taken = choose("smallest", dense, heads, problem.judging_rows)
-    (accuracy,) = final_accuracy(problem, taken.genome[None], TRAININGS)
-    return float(accuracy), int(taken.genome.sum())
-
-
 def compared(path: Path, seed: int) -> tables.Row:
     """One data set and seed: both ways' mean test accuracy at the same sizes, and their choices."""
     table = pooled(path)
@@ -65,19 +57,25 @@ def compared(path: Path, seed: int) -> tables.Row:
     result = search(problem, config, Evaluator(problem, config), starts)
     own = finalists(problem, result, config)
     agreed = np.stack([consensus_of(result, int(size)) for size in own.sum(1)])
-    (dense,) = problem.refit(problem.pruning.dense)
-    heads, more = problem.refit(own), problem.refit(agreed)
-    accuracy, size = chosen(problem, dense, heads)
-    with_accuracy, with_size = chosen(problem, dense, [*heads, *more])
+    genomes = np.concatenate([own, agreed])
+    (dense,), heads = problem.refit(problem.pruning.dense), problem.refit(genomes)
+    tested = final_accuracy(problem, genomes, TRAININGS)
+
+    def taken(heads: Sequence[Outcome]) -> int:
+        """Place of the head that the main command would take."""
+        found = choose("smallest", dense, heads, problem.judging_rows)
+        return next(place for place, head in enumerate(heads) if head is found)
+
+    without, of_both = taken(heads[: len(own)]), taken(heads)
     row: tables.Row = {
         "dataset": table.name,
         "seed": seed,
-        OWN: float(final_accuracy(problem, own, TRAININGS).mean()),
-        AGREED: float(final_accuracy(problem, agreed, TRAININGS).mean()),
-        "chosen": accuracy,
-        "size": size,
-        "chosen with": with_accuracy,
-        "size with": with_size,
+        OWN: float(tested[: len(own)].mean()),
+        AGREED: float(tested[len(own) :].mean()),
+        "chosen": float(tested[without]),
+        "size": int(genomes[without].sum()),
+        "chosen with": float(tested[of_both]),
+        "size with": int(genomes[of_both].sum()),
     }
     print(row, flush=True)
     return row

@@ -149,12 +149,12 @@ INLINE void settle(const int nesterov, const update_job *job, const summed_tile 
     sgd_row(1, &push, tile->w + at, tile->v + at, job->momentum, nesterov);
 }
 
-/* Most rows that go with each vector of weights. Without fused multiply-adds and with few registers
- * the sums would leave them. */
+/* Whether rows and updates alternate. Without fused multiply-adds and with few registers the sums
+ * would leave them. */
 #if LANES > 4 || defined(__aarch64__)
-#define MOST_EACH 2
+#define ALTERNATE 1
 #else
-#define MOST_EACH 0
+#define ALTERNATE 0
 #endif
 
 /* `each` rows of this tile, then one vector of the weights of the tile before, and so on. */
@@ -169,52 +169,55 @@ INLINE void add_and_settle(const int n, const int nesterov, const int each, cons
     }
 }
 
-/* Sums of a tile. An update that stood alone would leave the multipliers idle, so that of the tile
- * before goes between the rows. */
+/* Sums of a whole tile. An update that stood alone would leave the multipliers idle, so that of the
+ * tile before goes between the rows. */
 INLINE void sum_tile(const int n, const int nesterov, const update_job *job, int unit,
                      const summed_tile *before, vf (*sum)[PANEL]) {
     const float *left = job->a + (size_t)unit * job->lanes, *g = job->g;
-    const int each = before ? least(job->rows / (TILE * n), MOST_EACH) : 0;
+    const int each = before ? least(job->rows / (TILE * n), 2) : 0;
     for (int r = 0; r < TILE; r++)
         for (int j = 0; j < n; j++) sum[r][j] = splat(0.0f);
-    if (MOST_EACH > 1 && each == 2) add_and_settle(n, nesterov, 2, job, before, &left, &g, sum);
-    if (MOST_EACH > 0 && each == 1) add_and_settle(n, nesterov, 1, job, before, &left, &g, sum);
+    if (each == 2) add_and_settle(n, nesterov, 2, job, before, &left, &g, sum);
+    if (each == 1) add_and_settle(n, nesterov, 1, job, before, &left, &g, sum);
     for (int k = 0; before && each == 0 && k < TILE * n; k++) settle(nesterov, job, before, k);
     add_rows(TILE, n, job->rows - each * TILE * n, job, &left, &g, sum);
 }
 
-/* One unit, of a tile that is not whole. */
-INLINE void update_unit(const int n, const int nesterov, const update_job *job, int unit) {
-    const float *left = job->a + (size_t)(unit / TILE) * job->lanes * TILE + unit % TILE;
-    const float *g = job->g;
-    const size_t at = (size_t)unit * n * LANES;
-    vf sum[1][PANEL];
-    for (int j = 0; j < n; j++) sum[0][j] = splat(0.0f);
-    add_rows(1, n, job->rows, job, &left, &g, sum);
-    sgd_row(n, sum[0], job->w + at, job->v + at, job->momentum, nesterov);
-}
-
-INLINE void update_units(const int n, const int nesterov, const update_job *job) {
+/* Whole tiles; returns the first unit that is in none. */
+INLINE int update_alternately(const int n, const int nesterov, const update_job *job) {
     summed_tile tile, *before = NULL;
     int unit = 0;
-    for (; unit + TILE <= job->units; unit += TILE) {
+    for (; unit + TILE <= job->units; unit += TILE, before = &tile) {
         const size_t at = (size_t)unit * n * LANES;
         vf sum[TILE][PANEL];
         sum_tile(n, nesterov, job, unit, before, sum);
-        if (MOST_EACH == 0) {
-            for (int r = 0; r < TILE; r++)
-                sgd_row(n, sum[r], job->w + at + r * n * LANES, job->v + at + r * n * LANES,
-                        job->momentum, nesterov);
-            continue;
-        }
         for (int r = 0; r < TILE; r++)
             for (int j = 0; j < n; j++) store(tile.sums + (r * n + j) * LANES, sum[r][j]);
         tile.w = job->w + at;
         tile.v = job->v + at;
-        before = &tile;
     }
     for (int k = 0; before && k < TILE * n; k++) settle(nesterov, job, before, k);
-    for (; unit < job->units; unit++) update_unit(n, nesterov, job, unit);
+    return unit;
+}
+
+/* `units` units from `unit` on, all of one tile: their sums, then their weights. */
+INLINE void update_tile(const int units, const int n, const int nesterov, const update_job *job,
+                        int unit) {
+    const float *left = job->a + (size_t)(unit / TILE) * job->lanes * TILE + unit % TILE;
+    const float *g = job->g;
+    float *w = job->w + (size_t)unit * n * LANES, *v = job->v + (size_t)unit * n * LANES;
+    vf sum[TILE][PANEL];
+    for (int r = 0; r < units; r++)
+        for (int j = 0; j < n; j++) sum[r][j] = splat(0.0f);
+    add_rows(units, n, job->rows, job, &left, &g, sum);
+    for (int r = 0; r < units; r++)
+        sgd_row(n, sum[r], w + r * n * LANES, v + r * n * LANES, job->momentum, nesterov);
+}
+
+INLINE void update_units(const int n, const int nesterov, const update_job *job) {
+    int unit = ALTERNATE ? update_alternately(n, nesterov, job) : 0;
+    for (; unit + TILE <= job->units; unit += TILE) update_tile(TILE, n, nesterov, job, unit);
+    for (; unit < job->units; unit++) update_tile(1, n, nesterov, job, unit);
 }
 
 /* The rule is constant inside, too, or the sums would not stay in registers. */
